@@ -1,0 +1,51 @@
+"""The seam between the gateway and whatever generates tokens."""
+
+from collections.abc import AsyncIterator
+from enum import Enum
+from typing import Protocol
+
+from gateway.generation import Delta, Finished, Generation, TextDelta
+
+
+class Feature(Enum):
+    """What an engine may or may not be able to do; the values name what it would need."""
+
+    TOKEN_IDS = "token ids in and out"
+    NUM_SEQUENCES = "several sequences for one prompt"
+    LOGPROBS = "log probabilities of the chosen tokens"
+    LOGIT_BIAS = "a bias per token of the vocabulary"
+    GUIDED_DECODING = "guided decoding"
+    REPETITION_PENALTY = "a repetition penalty"
+    MIN_TOKENS = "a minimum number of tokens"
+    MIN_P = "a minimum probability relative to the likeliest token"
+    STOP_TOKEN_IDS = "stop token ids"
+    BAD_WORDS = "words that must not appear"
+    LORA = "LoRA adapters"
+
+
+class Engine(Protocol):
+    """Something that generates tokens: Triton's models, or a script in a test."""
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        """What this engine can honour; anything else is refused before it is asked."""
+        ...
+
+    @property
+    def max_model_len(self) -> int:
+        """Tokens of context, prompt and answer together."""
+        ...
+
+    def generate(self, generation: Generation) -> AsyncIterator[Delta | TextDelta | Finished]:
+        """Yield deltas as they are produced, then exactly one Finished.
+
+        Closing the iterator cancels the generation on the server.
+
+        Raises EngineUnavailable or Overloaded before the first item, InvalidRequest where the
+        engine refuses a parameter, EngineFailure at any point; anything else is a bug.
+        """
+        ...
+
+    async def check_ready(self) -> None:
+        """Return when the engine can take work; raise EngineUnavailable with the reason if not."""
+        ...

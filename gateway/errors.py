@@ -1,0 +1,165 @@
+"""Every way a request can fail, and what the caller is told. Knows no framework.
+
+GatewayError                  status  type                    code                     retry
+  ClientError                    (the caller can fix it)
+    InvalidRequest               400  invalid_request_error   invalid_value            no
+      UnsupportedParameter       400  invalid_request_error   unsupported_parameter    no
+      ContextTooLong             400  invalid_request_error   context_length_exceeded  no
+    Unauthorized                 401  invalid_request_error   invalid_api_key          no
+    Forbidden                    403  invalid_request_error   permission_denied        no
+    NotFound                     404  invalid_request_error   not_found                no
+      ModelNotFound              404  invalid_request_error   model_not_found          no
+    MethodNotAllowed             405  invalid_request_error   method_not_allowed       no
+    RequestTimeout               408  invalid_request_error   request_timeout          no
+    RequestTooLarge              413  invalid_request_error   request_too_large        no
+  Overloaded                     429  rate_limit_error        overloaded               yes
+  EngineError                    (the gateway's fault, or Triton's)
+    EngineUnavailable            503  server_error            engine_unavailable       yes
+    EngineTimeout                504  server_error            engine_timeout           no
+    EngineFailure                500  server_error            engine_failure           no
+"""
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """A failure whose message may be shown to the caller.
+
+    `retry` tells whether the same request may succeed later: openai-python repeats 408, 409, 429
+    and every 5xx unless the answer says `x-should-retry: false`.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    default_code: ClassVar[str] = "internal_error"
+    grpc_status: ClassVar[str] = "INTERNAL"
+    retry: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code or self.default_code
+        self.retry_after_s = retry_after_s
+
+
+class ClientError(GatewayError):
+    """The caller sent something that will never work."""
+
+    status = 400
+    type = "invalid_request_error"
+    default_code = "invalid_value"
+    grpc_status = "INVALID_ARGUMENT"
+
+
+class InvalidRequest(ClientError):
+    """A parameter is missing, malformed or out of range."""
+
+
+class UnsupportedParameter(InvalidRequest):
+    """A parameter is understood, but this model's engine cannot honour it."""
+
+    default_code = "unsupported_parameter"
+
+
+class ContextTooLong(InvalidRequest):
+    """Prompt and answer together exceed the model's context."""
+
+    default_code = "context_length_exceeded"
+
+
+class Unauthorized(ClientError):
+    """No API key, or one that is not known."""
+
+    status = 401
+    default_code = "invalid_api_key"
+    grpc_status = "UNAUTHENTICATED"
+
+
+class Forbidden(ClientError):
+    """The API key is known, but may not do this."""
+
+    status = 403
+    default_code = "permission_denied"
+    grpc_status = "PERMISSION_DENIED"
+
+
+class NotFound(ClientError):
+    """There is nothing at this path."""
+
+    status = 404
+    default_code = "not_found"
+    grpc_status = "NOT_FOUND"
+
+
+class ModelNotFound(NotFound):
+    """No model goes by this id."""
+
+    default_code = "model_not_found"
+
+
+class MethodNotAllowed(ClientError):
+    """The path exists, but not for this HTTP method."""
+
+    status = 405
+    default_code = "method_not_allowed"
+    grpc_status = "UNIMPLEMENTED"
+
+
+class RequestTimeout(ClientError):
+    """The caller took too long to send its request."""
+
+    status = 408
+    default_code = "request_timeout"
+    grpc_status = "DEADLINE_EXCEEDED"
+
+
+class RequestTooLarge(ClientError):
+    """The request body exceeds the configured limit."""
+
+    status = 413
+    default_code = "request_too_large"
+
+
+class Overloaded(GatewayError):
+    """There is no room for this request now."""
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "overloaded"
+    grpc_status = "RESOURCE_EXHAUSTED"
+    retry = True
+
+
+class EngineError(GatewayError):
+    """The gateway or Triton failed; the request itself may be fine."""
+
+
+class EngineUnavailable(EngineError):
+    """Triton cannot be reached, or its model is not ready."""
+
+    status = 503
+    default_code = "engine_unavailable"
+    grpc_status = "UNAVAILABLE"
+    retry = True
+
+
+class EngineTimeout(EngineError):
+    """The generation outlived its deadline. Repeating it would cost the same again."""
+
+    status = 504
+    default_code = "engine_timeout"
+    grpc_status = "DEADLINE_EXCEEDED"
+
+
+class EngineFailure(EngineError):
+    """The engine gave up on this generation."""
+
+    default_code = "engine_failure"

@@ -1,0 +1,118 @@
+"""What a generation is: asked for, produced, ended. Knows neither OpenAI nor Triton."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import msgspec
+
+
+class FinishReason(Enum):
+    """Why a sequence ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+class GuideKind(Enum):
+    """The guides a TensorRT-LLM engine knows, by the names its tensors take."""
+
+    JSON = "json"
+    JSON_SCHEMA = "json_schema"
+    REGEX = "regex"
+    EBNF_GRAMMAR = "ebnf_grammar"
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """A grammar that every sequence of the generation must follow."""
+
+    kind: GuideKind
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model reads: token ids, and the same as text for engines that only take text."""
+
+    token_ids: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. Temperature 0 is greedy; top_k 0 keeps the whole vocabulary."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """A LoRA adapter the engine holds in its cache, or can fill it from `path`."""
+
+    task_id: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One request to an engine, with every default decided.
+
+    `end_ids` end a sequence and are not part of the answer. `streaming` asks for deltas as they
+    are produced; otherwise each sequence arrives as one delta.
+    """
+
+    prompt: Prompt
+    max_tokens: int
+    min_tokens: int = 0
+    num_sequences: int = 1
+    sampling: Sampling = field(default_factory=Sampling)
+    end_ids: tuple[int, ...] = ()
+    bad_words: tuple[tuple[int, ...], ...] = ()
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    guide: Guide | None = None
+    logprobs: bool = False
+    streaming: bool = True
+    lora: Lora | None = None
+
+
+class Delta(msgspec.Struct, frozen=True, gc=False):
+    """Token ids that sequence `index` gained; with logprobs asked for, one natural log each."""
+
+    index: int
+    token_ids: list[int]
+    logprobs: list[float] = []
+
+
+class TextDelta(msgspec.Struct, frozen=True, gc=False):
+    """Text that sequence `index` gained, from an engine that does not show its tokens."""
+
+    index: int
+    text: str
+    num_tokens: int
+
+
+class Finished(msgspec.Struct, frozen=True, gc=False):
+    """The end: a reason for each sequence, and how many prompt tokens the KV cache already held."""
+
+    reasons: tuple[FinishReason, ...]
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and written."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
