@@ -32,6 +32,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def version(self) -> str:
+        """What serves and how it was built, for telling two deployments apart."""
+        ...
+
+    @property
     def max_model_len(self) -> int:
         """Tokens of context, prompt and answer together."""
         ...
@@ -48,4 +53,8 @@ class Engine(Protocol):
 
     async def check_ready(self) -> None:
         """Return when the engine can take work; raise EngineUnavailable with the reason if not."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection. Generations still running are cancelled."""
         ...

@@ -1,0 +1,53 @@
+"""The application: what happens at start and stop, around every request, and on which path."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+
+from gateway import __version__
+from gateway.errors import GatewayError
+from gateway.health import health_routes
+from gateway.models import Models
+from gateway.openai.disconnect import ClientGone
+from gateway.openai.errors import on_client_gone, on_gateway_error, on_http_exception
+from gateway.openai.routes import openai_routes
+from gateway.settings import Settings
+from gateway.telemetry.requests import RequestContext
+
+
+def create_app(
+    settings: Settings, models: Models, connect: Coroutine[Any, Any, None] | None = None
+) -> FastAPI:
+    """Return the gateway as an ASGI application that serves `models`.
+
+    `connect` runs in the background from start to stop and fills `models`.
+    """
+    app = FastAPI(
+        title="Triton OpenAI gateway",
+        version=__version__,
+        lifespan=_lifespan(connect),
+        openapi_url="/openapi.json",
+    )
+    app.add_middleware(RequestContext)
+    app.add_exception_handler(GatewayError, on_gateway_error)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(ClientGone, on_client_gone)
+    app.include_router(openai_routes(settings, models))
+    app.include_router(health_routes(models))
+    return app
+
+
+def _lifespan(connect: Coroutine[Any, Any, None] | None) -> Any:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.ensure_future(connect) if connect else None
+        yield
+        if task:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    return lifespan

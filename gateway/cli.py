@@ -1,0 +1,113 @@
+"""The `gateway` command. Each subcommand says what it does; the work is done elsewhere.
+
+Heavy imports live inside the subcommands, so that `--help` answers at once.
+"""
+
+from pathlib import Path
+from typing import Annotated, NoReturn, Optional
+
+import typer
+
+app = typer.Typer(
+    help="An OpenAI-compatible gateway in front of NVIDIA Triton with TensorRT-LLM.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+HttpPort = Annotated[Optional[int], typer.Option("--http-port", help="The gateway's HTTP port.")]  # noqa: UP045
+Host = Annotated[Optional[str], typer.Option(help="Address to bind; default 127.0.0.1.")]  # noqa: UP045
+
+
+@app.command()
+def up(
+    http_port: HttpPort = None,
+    grpc_port: Annotated[int, typer.Option(help="Triton's gRPC port; 0 takes a free one.")] = 0,
+    repository: Annotated[
+        Path, typer.Option(help="Model repository; built there if it is missing.")
+    ] = Path("repository"),
+    engine: Annotated[
+        str, typer.Option(help="What runs the model: openvino (on this CPU) or simulated.")
+    ] = "openvino",
+    host: Host = None,
+) -> None:
+    """Bring up everything on this machine: a model repository, a real Triton, the gateway.
+
+    Ctrl-C stops it all.
+    """
+    from gateway.settings import SettingsError, load_settings
+    from gateway.up import Stack, UpFailed
+
+    try:
+        settings = load_settings(port=http_port, host=host)
+        Stack(settings, repository, engine, grpc_port).run()
+    except (SettingsError, UpFailed) as error:
+        _fail(error)
+
+
+@app.command()
+def serve(
+    triton: Annotated[
+        str, typer.Option(help="HOST:PORT of Triton's gRPC endpoint.")
+    ] = "127.0.0.1:8001",
+    tokenizer: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder with the model's tokenizer.json and chat template."),
+    ] = None,
+    models: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="YAML file with the models to serve, instead of --tokenizer."),
+    ] = None,
+    model_id: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="What clients call the model; default: the tokenizer folder's name."),
+    ] = None,
+    triton_model: Annotated[str, typer.Option(help="What Triton calls the model.")] = "tensorrt_llm",
+    template: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Chat template: llama-3, llama-3.1, llama-3.2, llama-3.3, jinja."),
+    ] = None,
+    max_model_len: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Tokens of context, where Triton does not publish it."),
+    ] = None,
+    host: Host = None,
+    http_port: HttpPort = None,
+) -> None:
+    """Run the gateway alone, in front of any Triton."""
+    from gateway.serve import run
+    from gateway.settings import (
+        ModelSettings,
+        SettingsError,
+        TritonSettings,
+        load_models_file,
+        load_settings,
+    )
+
+    try:
+        settings = load_settings(port=http_port, host=host)
+        if models is not None:
+            run(settings, load_models_file(models).models)
+        elif tokenizer is not None:
+            one = ModelSettings(
+                id=model_id or tokenizer.resolve().name,
+                tokenizer=tokenizer.resolve(),
+                triton=TritonSettings(address=triton, model=triton_model),
+                template=template,
+                max_model_len=max_model_len,
+            )
+            run(settings, [one])
+        else:
+            raise SettingsError("say what to serve: --tokenizer DIR, or --models FILE")
+    except SettingsError as error:
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

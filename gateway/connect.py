@@ -1,0 +1,116 @@
+"""From settings to models in service: tokenizers loaded, Tritons probed, again and again."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from gateway import __version__
+from gateway.engine import Engine
+from gateway.errors import EngineUnavailable
+from gateway.models import Model, Models, SamplingDefaults
+from gateway.output.tools import default_parser_for
+from gateway.output.vocabulary import Vocabulary
+from gateway.prompt.renderer import PromptRenderer
+from gateway.prompt.template import template_for
+from gateway.prompt.tokenizer import Tokenizer
+from gateway.settings import ModelSettings, SettingsError
+from gateway.triton.contract import ContractMismatch
+from gateway.triton.engine import TritonEngine, connect
+
+log = structlog.get_logger(__name__)
+
+RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """A model without its engine: all that can be loaded before Triton answers."""
+
+    settings: ModelSettings
+    tokenizer: Tokenizer
+    renderer: PromptRenderer
+    vocabulary: Vocabulary
+    tool_parser: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.settings.id, *self.settings.aliases)
+
+    async def connect(self) -> TritonEngine:
+        """Probe this model's Triton. Raises ContractMismatch, EngineUnavailable."""
+        triton = self.settings.triton
+        return await connect(
+            triton.address, triton.model, self.tokenizer.vocab_size, self.settings.max_model_len
+        )
+
+    def model(self, engine: Engine) -> Model:
+        """Return the model with its engine."""
+        settings = self.settings
+        return Model(
+            id=settings.id,
+            engine=engine,
+            tokenizer=self.tokenizer,
+            renderer=self.renderer,
+            vocabulary=self.vocabulary,
+            tool_parser=self.tool_parser,
+            created=int((settings.tokenizer / "tokenizer.json").stat().st_mtime),
+            fingerprint=fingerprint(__version__, settings.id, engine.version),
+            owned_by=settings.owned_by,
+            aliases=settings.aliases,
+            defaults=SamplingDefaults(**settings.defaults.model_dump()),
+        )
+
+
+def fingerprint(*parts: str) -> str:
+    """Return a `system_fingerprint` that changes when gateway, model or engine do."""
+    return "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
+
+
+def load_blueprint(settings: ModelSettings, cache_bytes: int) -> Blueprint:
+    """Load a model's tokenizer and template. Raises SettingsError when they cannot be used."""
+    try:
+        tokenizer = Tokenizer.load(settings.tokenizer)
+        template = template_for(tokenizer, settings.template)
+        vocabulary = Vocabulary.from_backend(tokenizer.backend)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"model {settings.id!r}: {error}") from error
+    return Blueprint(
+        settings=settings,
+        tokenizer=tokenizer,
+        renderer=PromptRenderer(tokenizer, template, cache_bytes=cache_bytes),
+        vocabulary=vocabulary,
+        tool_parser=settings.tool_parser or default_parser_for(template.name),
+    )
+
+
+async def connect_models(models: Models, blueprints: Sequence[Blueprint]) -> None:
+    """Take each model into service as soon as its Triton answers."""
+    for blueprint in blueprints:
+        models.expect(blueprint.names, "its Triton has not been probed yet")
+    await asyncio.gather(*(_connect_model(models, blueprint) for blueprint in blueprints))
+
+
+async def _connect_model(models: Models, blueprint: Blueprint) -> None:
+    while True:
+        try:
+            engine = await blueprint.connect()
+        except (EngineUnavailable, ContractMismatch) as error:
+            models.expect(blueprint.names, str(error))
+            log.info("waiting_for_model", model=blueprint.settings.id, reason=str(error))
+            await asyncio.sleep(RETRY_S)
+        else:
+            models.add(blueprint.model(engine))
+            log.info("model_ready", model=blueprint.settings.id)
+            return
+
+
+async def check_contracts(blueprints: Sequence[Blueprint]) -> None:
+    """Raise ContractMismatch for a Triton that answers, but with another contract."""
+    for blueprint in blueprints:
+        try:
+            await (await blueprint.connect()).close()
+        except EngineUnavailable as error:
+            log.info("triton_not_up_yet", model=blueprint.settings.id, reason=error.message)

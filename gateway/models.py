@@ -1,0 +1,92 @@
+"""The models as clients know them: an id, an engine, how prompts and answers are made."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from gateway.engine import Engine, Feature
+from gateway.errors import EngineUnavailable, ModelNotFound, UnsupportedParameter
+from gateway.output.vocabulary import Vocabulary
+from gateway.prompt.renderer import PromptRenderer
+from gateway.prompt.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingDefaults:
+    """What a request that does not say gets."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Everything one model needs to answer. `created` is in Unix seconds."""
+
+    id: str
+    engine: Engine
+    tokenizer: Tokenizer
+    renderer: PromptRenderer
+    vocabulary: Vocabulary
+    tool_parser: str
+    created: int
+    fingerprint: str
+    owned_by: str = "triton"
+    aliases: tuple[str, ...] = ()
+    defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
+
+    @property
+    def max_model_len(self) -> int:
+        return self.engine.max_model_len
+
+    def require(self, feature: Feature, param: str) -> None:
+        """Raise UnsupportedParameter naming `param` unless the engine has the feature."""
+        if feature not in self.engine.features:
+            raise UnsupportedParameter(
+                f"{param!r} needs {feature.value}, which the engine of model {self.id!r} "
+                "does not offer.",
+                param=param,
+            )
+
+
+class Models:
+    """The models of one gateway, by id and by alias; those not connected yet have a reason."""
+
+    def __init__(self, models: Iterable[Model] = ()) -> None:
+        self._by_name: dict[str, Model] = {}
+        self._waiting: dict[str, str] = {}
+        for model in models:
+            self.add(model)
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter({model.id: model for model in self._by_name.values()}.values())
+
+    def add(self, model: Model) -> None:
+        """Take a model into service under its id and its aliases."""
+        for name in (model.id, *model.aliases):
+            self._by_name[name] = model
+            self._waiting.pop(name, None)
+
+    def expect(self, names: Iterable[str], reason: str) -> None:
+        """Remember why the model of these names cannot serve yet."""
+        for name in names:
+            self._waiting[name] = reason
+
+    def find(self, name: str) -> Model:
+        """Return the model by that id or alias.
+
+        Raises ModelNotFound, or EngineUnavailable for one that is still expected.
+        """
+        if model := self._by_name.get(name):
+            return model
+        if reason := self._waiting.get(name):
+            raise EngineUnavailable(f"The model {name!r} is not ready: {reason}", retry_after_s=5)
+        raise ModelNotFound(f"The model {name!r} does not exist.", param="model")
+
+    async def check_ready(self) -> None:
+        """Raise EngineUnavailable with the reason unless every model can serve."""
+        for name, reason in self._waiting.items():
+            raise EngineUnavailable(f"The model {name!r} is not ready: {reason}", retry_after_s=5)
+        for model in self:
+            await model.engine.check_ready()

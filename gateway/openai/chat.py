@@ -1,0 +1,112 @@
+"""A chat answer on OpenAI's wire: the same steps become chunks, or one whole completion."""
+
+import time
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from gateway.generation import Usage
+from gateway.openai.chunks import DONE, ChunkWriter
+from gateway.openai.parse import ChatTask
+from gateway.openai.shapes import JsonObject, logprobs_object, usage_object
+from gateway.output.events import (
+    ChoiceEnd,
+    Content,
+    Event,
+    StopCause,
+    TokenLogprob,
+    ToolCallArguments,
+    ToolCallBegin,
+)
+from gateway.reply import Reply
+
+
+async def stream_chat(task: ChatTask, reply: Reply) -> AsyncIterator[bytes]:
+    """Yield the frames of a chat stream: roles, deltas, finish reasons, usage, [DONE]."""
+    writer = ChunkWriter(
+        _head(task, "chat.completion.chunk"), task.stream_usage, task.spec.logprobs
+    )
+    opening = b"".join(writer.role(index) for index in range(task.spec.num_choices))
+    async for events in reply.steps():
+        frames = opening + writer.events(events, reply.usage)
+        opening = b""
+        if frames:
+            yield frames
+    yield (writer.usage(reply.usage) if task.stream_usage.at_end else b"") + DONE
+
+
+async def collect_chat(task: ChatTask, reply: Reply) -> JsonObject:
+    """Return the whole answer as CreateChatCompletionResponse."""
+    choices = [_Choice(index) for index in range(task.spec.num_choices)]
+    async for events in reply.steps():
+        for event in events:
+            choices[event.index].add(event)
+    return {
+        **_head(task, "chat.completion"),
+        "choices": [choice.render(task.spec.logprobs, task.spec.return_token_ids) for choice in choices],
+        "usage": usage_object(reply.usage),
+    }
+
+
+def _head(task: ChatTask, kind: str) -> JsonObject:
+    return {
+        "id": f"chatcmpl-{uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": task.model.id,
+        "system_fingerprint": task.model.fingerprint,
+    }
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str
+    name: str
+    arguments: list[str] = field(default_factory=list)
+
+    def render(self) -> JsonObject:
+        function = {"name": self.name, "arguments": "".join(self.arguments)}
+        return {"id": self.id, "type": "function", "function": function}
+
+
+@dataclass(slots=True)
+class _Choice:
+    """What has come of one choice so far."""
+
+    index: int
+    texts: list[str] = field(default_factory=list)
+    calls: list[_Call] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    cause: StopCause = StopCause.STOP
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, Content):
+            self.texts.append(event.text)
+            self.logprobs += event.logprobs
+            self.token_ids += event.token_ids
+        elif isinstance(event, ToolCallBegin):
+            self.calls.append(_Call(event.id, event.name))
+        elif isinstance(event, ToolCallArguments):
+            self.calls[event.position].arguments.append(event.text)
+        else:
+            self.cause = event.cause
+
+    def render(self, has_logprobs: bool, has_token_ids: bool) -> JsonObject:
+        text = "".join(self.texts)
+        message: JsonObject = {
+            "role": "assistant",
+            "content": text if text or not self.calls else None,
+            "refusal": None,
+        }
+        if self.calls:
+            message["tool_calls"] = [call.render() for call in self.calls]
+        choice: JsonObject = {
+            "index": self.index,
+            "message": message,
+            "logprobs": logprobs_object(self.logprobs) if has_logprobs else None,
+            "finish_reason": self.cause.value,
+        }
+        if has_token_ids:
+            choice["token_ids"] = self.token_ids
+        return choice

@@ -1,0 +1,119 @@
+"""The frames of a chat stream. What stays the same in a stream is rendered once, at its start."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.generation import Usage
+from gateway.openai.shapes import JsonObject, logprobs_object, usage_object
+from gateway.output.events import (
+    ChoiceEnd,
+    Content,
+    Event,
+    ToolCallArguments,
+    ToolCallBegin,
+)
+
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamUsage:
+    """Which chunks of a stream carry the usage: a last one of its own, or every one as well."""
+
+    at_end: bool = False
+    always: bool = False
+
+
+class ChunkWriter:
+    """Renders events as the `chat.completion.chunk` frames of one stream.
+
+    Shape: CreateChatCompletionStreamResponse of the OpenAI API reference. Id and creation time
+    are the same in all chunks; with the usage asked for, the others carry `usage: null`.
+    """
+
+    def __init__(self, head: JsonObject, stream_usage: StreamUsage, has_logprobs: bool) -> None:
+        self._before = b"data: " + orjson.dumps(head)[:-1] + b',"choices":['
+        self._after = b',"usage":null}\n\n' if stream_usage.at_end else b"}\n\n"
+        self._always = stream_usage.always
+        self._has_logprobs = has_logprobs
+        self._content_before: dict[int, bytes] = {}
+
+    def role(self, index: int) -> bytes:
+        """Return the first chunk of a choice: who speaks."""
+        return self._frame(index, {"role": "assistant", "content": "", "refusal": None})
+
+    def events(self, events: list[Event], usage: Usage) -> bytes:
+        """Return the frames for one step of the answer."""
+        if self._always:
+            self._after = b',"usage":' + orjson.dumps(usage_object(usage)) + b"}\n\n"
+        return b"".join([self._event(event) for event in events])
+
+    def usage(self, usage: Usage) -> bytes:
+        """Return the last chunk, which has no choices."""
+        return self._before + b'],"usage":' + orjson.dumps(usage_object(usage)) + b"}\n\n"
+
+    def _event(self, event: Event) -> bytes:
+        if type(event) is Content and not self._has_logprobs and not event.token_ids:
+            return self._content(event)
+        return RENDERERS[type(event)](self, event)
+
+    def _content(self, event: Content) -> bytes:
+        """The hot path: only the escaped text is new."""
+        if not event.text:
+            return b""
+        before = self._content_before.get(event.index)
+        if before is None:
+            before = self._before + b'{"index":%d,"delta":{"content":' % event.index
+            self._content_before[event.index] = before
+        text = orjson.dumps(event.text)
+        return before + text + b'},"logprobs":null,"finish_reason":null}]' + self._after
+
+    def _full_content(self, event: Content) -> bytes:
+        logprobs = logprobs_object(event.logprobs) if event.logprobs else None
+        extras = {"token_ids": event.token_ids} if event.token_ids else {}
+        return self._frame(event.index, {"content": event.text}, logprobs=logprobs, **extras)
+
+    def _tool_call_begin(self, event: ToolCallBegin) -> bytes:
+        call = {
+            "index": event.position,
+            "id": event.id,
+            "type": "function",
+            "function": {"name": event.name, "arguments": ""},
+        }
+        return self._frame(event.index, {"tool_calls": [call]})
+
+    def _tool_call_arguments(self, event: ToolCallArguments) -> bytes:
+        call = {"index": event.position, "function": {"arguments": event.text}}
+        return self._frame(event.index, {"tool_calls": [call]})
+
+    def _choice_end(self, event: ChoiceEnd) -> bytes:
+        return self._frame(event.index, {}, finish_reason=event.cause.value)
+
+    def _frame(
+        self,
+        index: int,
+        delta: JsonObject,
+        *,
+        logprobs: JsonObject | None = None,
+        finish_reason: str | None = None,
+        **extras: Any,
+    ) -> bytes:
+        choice = {
+            "index": index,
+            "delta": delta,
+            "logprobs": logprobs,
+            "finish_reason": finish_reason,
+            **extras,
+        }
+        return self._before + orjson.dumps(choice) + b"]" + self._after
+
+
+RENDERERS: dict[type[Event], Callable[[ChunkWriter, Any], bytes]] = {
+    Content: ChunkWriter._full_content,
+    ToolCallBegin: ChunkWriter._tool_call_begin,
+    ToolCallArguments: ChunkWriter._tool_call_arguments,
+    ChoiceEnd: ChunkWriter._choice_end,
+}

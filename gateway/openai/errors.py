@@ -1,0 +1,48 @@
+"""Failures on OpenAI's wire: the body, the status, the headers that steer a client's retries."""
+
+import orjson
+from fastapi import Request, Response
+from starlette.exceptions import HTTPException
+
+from gateway.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound
+from gateway.openai.disconnect import ClientGone
+from gateway.openai.shapes import error_object
+
+
+def error_response(error: GatewayError) -> Response:
+    """Return ErrorResponse with the error's status, `x-should-retry` and `Retry-After`."""
+    headers = {}
+    if error.status >= 429 or error.retry:
+        headers["x-should-retry"] = "true" if error.retry else "false"
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    return Response(
+        orjson.dumps(error_object(error)),
+        status_code=error.status,
+        headers=headers,
+        media_type="application/json",
+    )
+
+
+async def on_gateway_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, GatewayError)
+    return error_response(error)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """Say in OpenAI's form what the router says: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    where = f"{request.method} {request.url.path}"
+    if error.status_code == 404:
+        return error_response(NotFound(f"There is nothing at {where}."))
+    if error.status_code == 405:
+        response = error_response(MethodNotAllowed(f"{where} is not allowed."))
+        response.headers.update(error.headers or {})
+        return response
+    return error_response(InvalidRequest(str(error.detail)))
+
+
+async def on_client_gone(_: Request, error: Exception) -> Response:
+    """Nobody reads this answer; 499 is what access logs call it."""
+    assert isinstance(error, ClientGone)
+    return Response(status_code=499)

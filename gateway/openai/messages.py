@@ -1,0 +1,87 @@
+"""OpenAI's messages and tools as a Conversation, each refusal naming the message at fault."""
+
+from collections.abc import Iterator
+
+from gateway.errors import InvalidRequest
+from gateway.openai.schemas import (
+    ChatMessage,
+    ContentPart,
+    FunctionDefinition,
+    MessageToolCall,
+    ToolDefinition,
+)
+from gateway.prompt.conversation import Message, Role, Tool, ToolCall
+
+
+def parse_message(message: ChatMessage, where: str) -> Message:
+    """Return one turn. `where` is its path, such as `messages[3]`."""
+    if message.role == "tool" and not message.tool_call_id:
+        raise InvalidRequest(
+            "A tool message needs the id of the call it answers.", param=f"{where}.tool_call_id"
+        )
+    tool_calls = tuple(_tool_calls(message, where))
+    if message.content is None and not tool_calls and message.role != "assistant":
+        raise InvalidRequest("A message needs content.", param=f"{where}.content")
+    return Message(
+        role=Role.TOOL if message.role == "function" else Role(message.role),
+        content=_text(message, f"{where}.content"),
+        tool_calls=tool_calls,
+        tool_call_id=message.tool_call_id,
+        name=message.name,
+    )
+
+
+def _text(message: ChatMessage, where: str) -> str:
+    content = message.content
+    if content is None:
+        return message.refusal or ""
+    if isinstance(content, str):
+        return content
+    return "".join(_part_text(part, f"{where}[{i}]") for i, part in enumerate(content))
+
+
+def _part_text(part: ContentPart, where: str) -> str:
+    text = part.refusal if part.type == "refusal" else part.text
+    if part.type not in ("text", "refusal"):
+        raise InvalidRequest(
+            f"Content of type {part.type!r} is not supported: this model reads text only.",
+            param=where,
+            code="unsupported_content",
+        )
+    if text is None:
+        raise InvalidRequest(f"A {part.type} part needs {part.type!r}.", param=where)
+    return text
+
+
+def _tool_calls(message: ChatMessage, where: str) -> Iterator[ToolCall]:
+    if message.function_call is not None:
+        call = message.function_call
+        yield ToolCall(id=call.name, name=call.name, arguments=call.arguments)
+    for i, tool_call in enumerate(message.tool_calls or ()):
+        yield _tool_call(tool_call, f"{where}.tool_calls[{i}]")
+
+
+def _tool_call(tool_call: MessageToolCall, where: str) -> ToolCall:
+    if tool_call.type != "function" or tool_call.function is None:
+        raise InvalidRequest("Only calls of type 'function' are known here.", param=where)
+    function = tool_call.function
+    return ToolCall(id=tool_call.id, name=function.name, arguments=function.arguments)
+
+
+def parse_tool(tool: ToolDefinition, where: str) -> Tool:
+    """Return one tool. `where` is its path, such as `tools[0]`."""
+    if tool.type != "function" or tool.function is None:
+        raise InvalidRequest(
+            f"Tools of type {tool.type!r} are not supported: only 'function' is.", param=where
+        )
+    return parse_function(tool.function)
+
+
+def parse_function(function: FunctionDefinition) -> Tool:
+    """Return a tool for a function definition."""
+    return Tool(
+        name=function.name,
+        description=function.description,
+        parameters=function.parameters,
+        strict=bool(function.strict),
+    )

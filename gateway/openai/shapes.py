@@ -1,0 +1,46 @@
+"""The parts that OpenAI's answers are made of, shared by whole answers and chunks."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from gateway.errors import GatewayError
+from gateway.generation import Usage
+from gateway.output.events import TokenLogprob
+
+JsonObject = dict[str, Any]
+
+
+def usage_object(usage: Usage) -> JsonObject:
+    """Return CompletionUsage; `cached_tokens` were read from the KV cache instead of computed."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
+
+
+def logprobs_object(logprobs: Iterable[TokenLogprob]) -> JsonObject:
+    """Return a chat choice's `logprobs`: engines tell the chosen tokens', never alternatives."""
+    content = [
+        {
+            "token": entry.token,
+            "logprob": entry.logprob,
+            "bytes": list(entry.bytes),
+            "top_logprobs": [],
+        }
+        for entry in logprobs
+    ]
+    return {"content": content, "refusal": None}
+
+
+def error_object(error: GatewayError) -> JsonObject:
+    """Return ErrorResponse. `code` is a string, never a number."""
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }

@@ -1,0 +1,38 @@
+"""`gateway serve`: settings in, a serving process out."""
+
+import asyncio
+from collections.abc import Sequence
+
+import uvloop
+
+from gateway.app import create_app
+from gateway.connect import check_contracts, connect_models, load_blueprint
+from gateway.models import Models
+from gateway.server import listen, serve
+from gateway.settings import ModelSettings, Settings, SettingsError
+from gateway.telemetry.logs import configure_logs
+from gateway.triton.contract import ContractMismatch
+
+
+def run(settings: Settings, model_settings: Sequence[ModelSettings]) -> None:
+    """Serve these models until a signal says stop.
+
+    Raises SettingsError, before anything is served, for a tokenizer, a port or a Triton that
+    answers but cannot be used. A Triton that does not answer yet is waited for.
+    """
+    configure_logs(settings.log_level, settings.log_format)
+    blueprints = [
+        load_blueprint(one, settings.prompt_cache_bytes) for one in model_settings
+    ]
+    listener = listen(settings.host, settings.port)
+
+    async def main() -> None:
+        try:
+            await check_contracts(blueprints)
+        except ContractMismatch as error:
+            raise SettingsError(str(error)) from error
+        models = Models()
+        app = create_app(settings, models, connect_models(models, blueprints))
+        await serve(app, listener, settings)
+
+    uvloop.run(main())

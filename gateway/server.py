@@ -1,0 +1,59 @@
+"""One HTTP server process: a socket, uvicorn on it, until a signal says stop."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from gateway.settings import Settings, SettingsError
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket bound to host:port; port 0 takes a free one. Raises SettingsError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"cannot listen on {host}:{port} ({error.strerror}): choose another port"
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the base URL that clients of the socket use."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve(
+    app: FastAPI,
+    listener: socket.socket,
+    settings: Settings,
+    alongside: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM, then let running answers finish for `drain_s` seconds.
+
+    `alongside` runs while the server does, and is cancelled with it.
+    """
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=int(settings.drain_s) + 5,
+        server_header=False,
+    )
+    companion = asyncio.ensure_future(alongside()) if alongside else None
+    try:
+        await uvicorn.Server(config).serve(sockets=[listener])
+    finally:
+        if companion:
+            companion.cancel()
+            await asyncio.gather(companion, return_exceptions=True)

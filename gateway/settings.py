@@ -1,0 +1,107 @@
+"""The only reader of the environment and of the models file. Everything else is handed settings."""
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """A setting or the models file is wrong; the message says which and how."""
+
+
+class Settings(BaseSettings):
+    """How the gateway runs. Each comes from GATEWAY_NAME in the environment, or an option."""
+
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True)
+
+    # Where it listens
+    host: str = Field("127.0.0.1", description="Address to bind; loopback unless told otherwise.")
+    port: int = Field(8080, ge=0, lt=65536, description="HTTP port; 0 takes a free one.")
+
+    # What it accepts
+    max_body_bytes: int = Field(16 * 2**20, gt=0, description="Largest request body.")
+    strict: bool = Field(False, description="Refuse unknown request fields instead of ignoring.")
+
+    # How it streams and stops
+    keep_alive_s: float = Field(15, ge=0, description="Silence between stream comments; 0 is none.")
+    drain_s: float = Field(30, ge=0, description="Seconds that running answers get at shutdown.")
+    prompt_cache_bytes: int = Field(64 * 2**20, ge=0, description="Token ids kept, per model.")
+
+    # What it says
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+
+
+class ModelFileModel(BaseModel):
+    """Every key is known; a misspelt one is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class TritonSettings(ModelFileModel):
+    """Where a model is served from."""
+
+    address: str = Field("127.0.0.1:8001", description="HOST:PORT of Triton's gRPC endpoint.")
+    model: str = Field("tensorrt_llm", description="The Triton model's name.")
+
+
+class SamplingSettings(ModelFileModel):
+    """What a request that does not say gets."""
+
+    temperature: float = Field(1.0, ge=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    repetition_penalty: float = Field(1.0, gt=0)
+
+
+class ModelSettings(ModelFileModel):
+    """One model that clients can name."""
+
+    id: str
+    tokenizer: Path = Field(description="Folder with tokenizer.json, relative to this file.")
+    triton: TritonSettings = Field(default_factory=TritonSettings)
+    template: str | None = Field(None, description="Chat template; found out when not given.")
+    tool_parser: str | None = Field(None, description="Tool call format; follows the template.")
+    max_model_len: int | None = Field(None, gt=0, description="Tokens of context.")
+    owned_by: str = "triton"
+    aliases: tuple[str, ...] = ()
+    defaults: SamplingSettings = Field(default_factory=SamplingSettings)
+
+
+class ModelsFile(ModelFileModel):
+    """The models a gateway serves."""
+
+    models: tuple[ModelSettings, ...] = Field(min_length=1)
+
+
+def load_models_file(path: Path) -> ModelsFile:
+    """Read a YAML models file; tokenizer folders become absolute. Raises SettingsError."""
+    try:
+        parsed = ModelsFile.model_validate(yaml.safe_load(path.read_text()))
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {_first_problem(error)}") from error
+    folder = path.parent.resolve()
+    models = [
+        model.model_copy(update={"tokenizer": folder / model.tokenizer}) for model in parsed.models
+    ]
+    return ModelsFile(models=tuple(models))
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Return the settings of the environment, options given by name first. Raises SettingsError."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError(_first_problem(error, prefix="GATEWAY_")) from error
+
+
+def _first_problem(error: ValidationError, prefix: str = "") -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{prefix}{where.upper() if prefix else where}: {first['msg']}"

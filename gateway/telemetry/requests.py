@@ -1,0 +1,74 @@
+"""Around every request: its id, its log line, and the last resort when something is a bug."""
+
+import re
+import time
+from uuid import uuid4
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.errors import GatewayError
+from gateway.openai.errors import error_response
+
+log = structlog.get_logger(__name__)
+
+ACCEPTABLE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+
+class RequestContext:
+    """Puts `x-request-id` on every response and in every log line; takes the client's if sane.
+
+    An exception nobody expected is logged with its traceback and answered with a fixed message.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        await _Exchange(self._app, scope, receive, send).run()
+
+
+class _Exchange:
+    """One request and its response."""
+
+    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        given = Headers(scope=scope).get("x-request-id", "")
+        self._id = given if ACCEPTABLE_ID.fullmatch(given) else uuid4().hex
+        self._app, self._scope, self._receive, self._send = app, scope, receive, send
+        self._status: int | None = None
+
+    async def run(self) -> None:
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=self._id)
+        started = time.perf_counter()
+        try:
+            await self._app(self._scope, self._receive, self._on_send)
+        except Exception:
+            log.exception("request_failed")
+            if self._status is None:
+                await self._answer_failure()
+        finally:
+            self._log(time.perf_counter() - started)
+
+    async def _on_send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            MutableHeaders(scope=message)["x-request-id"] = self._id
+        await self._send(message)
+
+    async def _answer_failure(self) -> None:
+        error = GatewayError("The server failed to handle this request.")
+        await error_response(error)(self._scope, self._receive, self._on_send)
+
+    def _log(self, duration_s: float) -> None:
+        log.info(
+            "request",
+            method=self._scope["method"],
+            path=self._scope["path"],
+            status=self._status,
+            duration_ms=round(duration_s * 1000, 1),
+        )

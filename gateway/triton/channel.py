@@ -1,0 +1,48 @@
+"""The gRPC connection to a Triton server, and the few control calls the gateway makes over it."""
+
+from typing import Any
+
+import grpc
+import grpc.aio
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+
+OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # Triton answers pings more frequent than one in 300 s with GOAWAY, so none are sent.
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+class Channel:
+    """One connection to `address`, a HOST:PORT. Opens on first use."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        self._stub = GRPCInferenceServiceStub(self._channel)
+
+    def stream(self) -> Any:
+        """Start a `ModelStreamInfer` call."""
+        return self._stub.ModelStreamInfer()
+
+    async def config(self, model: str) -> Any:
+        """Return the `ModelConfig` of a model. Raises grpc.RpcError."""
+        response = await self._stub.ModelConfig(pb.ModelConfigRequest(name=model), timeout=5)
+        return response.config
+
+    async def server_version(self) -> str:
+        """Return what the server says it is. Raises grpc.RpcError."""
+        response = await self._stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=5)
+        return f"{response.name} {response.version}"
+
+    async def is_model_ready(self, model: str) -> bool:
+        """Tell whether a model can take requests. Raises grpc.RpcError."""
+        response = await self._stub.ModelReady(pb.ModelReadyRequest(name=model), timeout=5)
+        return bool(response.ready)
+
+    async def close(self) -> None:
+        await self._channel.close()

@@ -1,0 +1,110 @@
+"""What Triton says when it refuses or fails, as the errors a caller may see. One table each.
+
+Engine text stays in the log: of all messages below only the parts in groups reach a caller.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import grpc
+import structlog
+
+from gateway.errors import (
+    ContextTooLong,
+    EngineFailure,
+    EngineTimeout,
+    EngineUnavailable,
+    GatewayError,
+    InvalidRequest,
+    Overloaded,
+    UnsupportedParameter,
+)
+
+log = structlog.get_logger(__name__)
+
+PARAMS = {
+    "bad_words_list": "bad_words",
+    "embedding_bias": "logit_bias",
+    "frequency_penalty": "frequency_penalty",
+    "guided_decoding_guide": "response_format",
+    "guided_decoding_guide_type": "response_format",
+    "lora_task_id": "model",
+    "min_tokens": "min_tokens",
+    "num_return_sequences": "n",
+    "presence_penalty": "presence_penalty",
+    "repetition_penalty": "repetition_penalty",
+    "return_log_probs": "logprobs",
+    "runtime_top_k": "top_k",
+    "runtime_top_p": "top_p",
+    "seed": "seed",
+    "stop_words_list": "stop_token_ids",
+    "temperature": "temperature",
+}
+
+
+def _unsupported(match: re.Match[str]) -> GatewayError:
+    param = PARAMS.get(match[1])
+    name = param or match[1]
+    return UnsupportedParameter(f"{name!r} is not supported by this model's engine.", param=param)
+
+
+def _invalid_guide(match: re.Match[str]) -> GatewayError:
+    return InvalidRequest(
+        f"The engine cannot compile this guide: {match[1].strip()}", param="response_format"
+    )
+
+
+def _context(match: re.Match[str]) -> GatewayError:
+    return ContextTooLong(
+        f"The prompt has {match[1]} tokens, but this engine reads at most {match[2]}.",
+        param="messages",
+    )
+
+
+def _overloaded(_: re.Match[str]) -> GatewayError:
+    return Overloaded("The engine's queue is full. Try again shortly.", retry_after_s=1)
+
+
+def _unavailable(_: re.Match[str]) -> GatewayError:
+    return EngineUnavailable("The engine is not ready.", retry_after_s=5)
+
+
+MESSAGES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], GatewayError]], ...] = (
+    (re.compile(r"unsupported tensor '(\w+)'"), _unsupported),
+    (re.compile(r"invalid guide: (.*)", re.DOTALL), _invalid_guide),
+    (re.compile(r"Prompt length \((\d+)\) exceeds maximum input length \((\d+)\)"), _context),
+    (re.compile(r"Exceeds maximum queue size|Maximum queue size of", re.IGNORECASE), _overloaded),
+    (re.compile(r"unknown model|is not ready|not found|unavailable", re.IGNORECASE), _unavailable),
+)
+
+
+def error_from_message(message: str, request_id: str) -> GatewayError:
+    """Return the error for a stream response's `error_message`."""
+    for pattern, make in MESSAGES:
+        if match := pattern.search(message):
+            return make(match)
+    log.error("engine_failure", engine_request_id=request_id, engine_message=message)
+    return EngineFailure("The engine failed to complete this request.")
+
+
+def error_from_status(code: grpc.StatusCode, details: str, request_id: str) -> GatewayError:
+    """Return the error for a gRPC status that ended a call."""
+    if code is grpc.StatusCode.UNAVAILABLE:
+        log.warning("engine_unavailable", engine_request_id=request_id, details=details)
+        return EngineUnavailable("The engine cannot be reached.", retry_after_s=5)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return EngineTimeout("The engine did not finish in time.")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return Overloaded("The engine has no room for this request.", retry_after_s=1)
+    return error_from_message(details, request_id)
+
+
+@contextmanager
+def translated(request_id: str) -> Iterator[None]:
+    """Turn a gRPC error raised inside into the GatewayError it stands for."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        code = error.code()
+        raise error_from_status(code, error.details() or code.name, request_id) from error

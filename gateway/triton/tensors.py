@@ -1,0 +1,156 @@
+"""Generations to Triton's tensors and back. Pure: messages in, messages out, no connection."""
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from tritonclient.grpc import service_pb2 as pb
+
+from gateway.generation import Delta, Generation
+from gateway.triton.contract import Contract
+
+ONE = (1, 1)
+
+Tensor = tuple[str, str, Sequence[int], bytes]
+
+
+def encode_request(generation: Generation, contract: Contract, request_id: str) -> Any:
+    """Return the `ModelInferRequest` for a generation, a batch of one.
+
+    Scalars travel as [1, 1]; the tensor table is section 1 of TensorRT-LLM's Triton contract.
+    top_k, top_p and temperature are always sent: without them the runtime ignores the seed.
+    """
+    request = pb.ModelInferRequest(model_name=contract.model, id=request_id)
+    request.parameters["triton_enable_empty_final_response"].bool_param = True
+    for name, datatype, shape, raw in _tensors(generation, contract):
+        if name in contract.inputs:
+            request.inputs.add(name=name, datatype=datatype, shape=shape)
+            request.raw_input_contents.append(raw)
+    return request
+
+
+def _tensors(generation: Generation, contract: Contract) -> Iterator[Tensor]:
+    prompt = generation.prompt.token_ids
+    yield "input_ids", "INT32", (1, len(prompt)), np.asarray(prompt, np.int32).tobytes()
+    yield _int32("input_lengths", len(prompt))
+    yield _int32("request_output_len", generation.max_tokens)
+    yield _bool("streaming", generation.streaming)
+    yield _bool("exclude_input_in_output", True)
+    yield from _sampling(generation, contract)
+    yield from _ends(generation)
+    yield from _extras(generation, contract)
+
+
+def _sampling(generation: Generation, contract: Contract) -> Iterator[Tensor]:
+    sampling = generation.sampling
+    is_greedy = sampling.temperature == 0.0
+    yield _fp32("temperature", 1.0 if is_greedy else sampling.temperature)
+    yield _int32("runtime_top_k", 1 if is_greedy else sampling.top_k)
+    yield _fp32("runtime_top_p", sampling.top_p)
+    yield contract.seed, "UINT64", ONE, struct.pack("<Q", sampling.seed)
+    if sampling.repetition_penalty != 1.0:
+        yield _fp32("repetition_penalty", sampling.repetition_penalty)
+    if sampling.presence_penalty:
+        yield _fp32("presence_penalty", sampling.presence_penalty)
+    if sampling.frequency_penalty:
+        yield _fp32("frequency_penalty", sampling.frequency_penalty)
+
+
+def _ends(generation: Generation) -> Iterator[Tensor]:
+    """One end token goes as `end_id`; further ones are stop words, which the engine echoes."""
+    if not generation.end_ids:
+        return
+    end_id, *others = generation.end_ids
+    yield _int32("end_id", end_id)
+    yield _int32("pad_id", end_id)
+    if others:
+        yield _words("stop_words_list", [(other,) for other in others])
+
+
+def _extras(generation: Generation, contract: Contract) -> Iterator[Tensor]:
+    if generation.min_tokens:
+        yield _int32(contract.min_tokens, generation.min_tokens)
+    if generation.num_sequences > 1:
+        yield _int32("num_return_sequences", generation.num_sequences)
+    if generation.logit_bias:
+        raw = dense_bias(generation.logit_bias, contract.vocab_size)
+        yield "embedding_bias", "FP32", (1, contract.vocab_size), raw
+    if generation.bad_words:
+        yield _words("bad_words_list", generation.bad_words)
+    if generation.logprobs:
+        yield _bool("return_log_probs", True)
+    if generation.guide is not None:
+        yield _string("guided_decoding_guide_type", generation.guide.kind.value)
+        yield _string("guided_decoding_guide", generation.guide.text)
+    if "kv_cache_reused_blocks" in contract.outputs:
+        yield _bool("return_perf_metrics", True)
+
+
+@lru_cache(maxsize=16)
+def dense_bias(logit_bias: tuple[tuple[int, float], ...], vocab_size: int) -> bytes:
+    """Return FP32 [vocab_size], the only form the engine takes; half a megabyte for Llama 3."""
+    bias = np.zeros(vocab_size, np.float32)
+    for token_id, value in logit_bias:
+        bias[token_id] = value
+    return bias.tobytes()
+
+
+def _int32(name: str, value: int) -> Tensor:
+    return name, "INT32", ONE, struct.pack("<i", value)
+
+
+def _fp32(name: str, value: float) -> Tensor:
+    return name, "FP32", ONE, struct.pack("<f", value)
+
+
+def _bool(name: str, value: bool) -> Tensor:
+    return name, "BOOL", ONE, b"\1" if value else b"\0"
+
+
+def _string(name: str, value: str) -> Tensor:
+    raw = value.encode()
+    return name, "BYTES", ONE, struct.pack("<I", len(raw)) + raw
+
+
+def _words(name: str, words: Iterable[Sequence[int]]) -> Tensor:
+    """Words as INT32 [1, 2, N]: all ids in a row, and below them each word's end, padded with -1."""
+    lists = [list(word) for word in words]
+    ids = [token for word in lists for token in word]
+    ends = np.cumsum([len(word) for word in lists])
+    tensor = np.full((2, len(ids)), -1, np.int32)
+    tensor[0] = ids
+    tensor[1, : len(ends)] = ends
+    return name, "INT32", (1, 2, len(ids)), tensor.tobytes()
+
+
+def decode_delta(response: Any, with_logprobs: bool) -> Delta:
+    """Return the tokens in one `ModelInferResponse`.
+
+    output_ids is INT32 [1, beams, T] padded with -1, sequence_length INT32 [1, beams]; the
+    sequence is 0 unless `sequence_index` tells.
+    """
+    raw = _raw_outputs(response)
+    num_tokens = _first_int32(raw["sequence_length"])
+    token_ids = list(struct.unpack_from(f"<{num_tokens}i", raw["output_ids"]))
+    index = _first_int32(raw["sequence_index"]) if "sequence_index" in raw else 0
+    if not with_logprobs:
+        return Delta(index, token_ids)
+    logprobs = struct.unpack_from(f"<{num_tokens}f", raw["output_log_probs"])
+    return Delta(index, token_ids, list(logprobs))
+
+
+def decode_cached_tokens(response: Any, contract: Contract) -> int | None:
+    """Return how many prompt tokens came out of the KV cache, where the response tells."""
+    raw = _raw_outputs(response).get("kv_cache_reused_blocks")
+    return _first_int32(raw) * contract.tokens_per_block if raw else None
+
+
+def _raw_outputs(response: Any) -> dict[str, bytes]:
+    names = [tensor.name for tensor in response.outputs]
+    return dict(zip(names, response.raw_output_contents, strict=True))
+
+
+def _first_int32(raw: bytes) -> int:
+    return int(struct.unpack_from("<i", raw)[0])

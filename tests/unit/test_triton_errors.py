@@ -1,0 +1,60 @@
+import grpc
+import pytest
+
+from gateway.errors import (
+    ContextTooLong,
+    EngineFailure,
+    EngineTimeout,
+    EngineUnavailable,
+    GatewayError,
+    InvalidRequest,
+    Overloaded,
+    UnsupportedParameter,
+)
+from gateway.triton.errors import error_from_message, error_from_status
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "param"),
+    [
+        ("unsupported tensor 'embedding_bias': no", UnsupportedParameter, "logit_bias"),
+        ("invalid guide: Unsupported type", InvalidRequest, "response_format"),
+        (
+            "Prompt length (9000) exceeds maximum input length (8191). Set it higher",
+            ContextTooLong,
+            "messages",
+        ),
+        ("Exceeds maximum queue size", Overloaded, None),
+        ("Maximum queue size of 4 has been reached", Overloaded, None),
+        ("Request for unknown model: 'tensorrt_llm' is not found", EngineUnavailable, None),
+        ("CUDA out of memory at /opt/tritonserver/secret.cc:12", EngineFailure, None),
+    ],
+)
+def test_an_engine_message_becomes_the_error_it_means(
+    message: str, error: type[GatewayError], param: str | None
+) -> None:
+    result = error_from_message(message, "an-id")
+
+    assert type(result) is error
+    assert result.param == param
+
+
+def test_the_text_of_an_unknown_failure_does_not_reach_the_caller() -> None:
+    result = error_from_message("crash at /opt/tritonserver/secret.cc:12", "an-id")
+
+    assert "secret" not in result.message
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, EngineUnavailable),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, EngineTimeout),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, Overloaded),
+        (grpc.StatusCode.INTERNAL, EngineFailure),
+    ],
+)
+def test_a_grpc_status_becomes_the_error_it_means(
+    code: grpc.StatusCode, error: type[GatewayError]
+) -> None:
+    assert type(error_from_status(code, "details", "an-id")) is error
