@@ -1,0 +1,84 @@
+"""What a deployment decides about a stand-in: its Triton model config, read once."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from stand_in.contract import Limits
+from stand_in.engine import Engine
+
+
+class Misconfigured(Exception):
+    """The model config cannot be served; the message names the parameter."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The settings of one stand-in; `folder` is the model's own, above its version."""
+
+    folder: Path
+    engine: str
+    limits: Limits
+    max_num_seqs: int
+    max_queue_size: int
+    reuses_kv_cache: bool
+
+    @classmethod
+    def read(cls, folder: Path, model_config: str) -> "Deployment":
+        """The deployment in a model config as Triton hands it over (JSON).
+
+        Raises Misconfigured.
+        """
+        config = json.loads(model_config)
+        parameters = {
+            name: value["string_value"]
+            for name, value in config["parameters"].items()
+            if value["string_value"] != f"${{{name}}}"
+        }
+        queue = config.get("dynamic_batching", {}).get("default_queue_policy", {})
+        return cls(
+            folder=folder,
+            engine=parameters.get("engine", ""),
+            limits=Limits(
+                max_seq_len=_max_seq_len(parameters),
+                exclude_input=_flag(parameters, "exclude_input_in_output", False),
+            ),
+            max_num_seqs=config["max_batch_size"],
+            max_queue_size=int(queue.get("max_queue_size", 0)),
+            reuses_kv_cache=_flag(parameters, "enable_kv_cache_reuse", True),
+        )
+
+    def load_engine(self) -> Engine:
+        """The engine, ready to take work. Raises Misconfigured where there is none by that name."""
+        version = self.folder / "1"
+        if self.engine == "openvino":
+            from stand_in.openvino_engine import OpenVinoEngine
+
+            return OpenVinoEngine(
+                version / "model.gguf",
+                max_num_seqs=self.max_num_seqs,
+                reuses_kv_cache=self.reuses_kv_cache,
+            )
+        if self.engine == "simulated":
+            from stand_in.simulator import Simulator
+
+            return Simulator.load(
+                version / "simulator.json",
+                tokenizer=self.folder / "tokenizer",
+                max_num_seqs=self.max_num_seqs,
+            )
+        raise Misconfigured(f"parameter 'engine' is {self.engine!r}: not openvino, not simulated")
+
+
+def _max_seq_len(parameters: dict[str, str]) -> int:
+    text = parameters.get("max_seq_len", "")
+    if not text.isdecimal() or int(text) < 2:
+        raise Misconfigured(f"parameter 'max_seq_len' is {text!r}: not a number of tokens")
+    return int(text)
+
+
+def _flag(parameters: dict[str, str], name: str, default: bool) -> bool:
+    text = parameters.get(name, str(default)).lower()
+    if text not in ("true", "false"):
+        raise Misconfigured(f"parameter '{name}' is {text!r}: neither true nor false")
+    return text == "true"

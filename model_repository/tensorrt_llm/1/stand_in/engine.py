@@ -1,0 +1,47 @@
+"""The seam between the loop that answers requests and whatever generates their tokens."""
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from stand_in.contract import Request, Tensors
+
+
+class Progress(NamedTuple):
+    """What one sequence gained in a step: token ids, a natural log each, or the reason it failed.
+
+    `log_probs` is empty where none were asked for; `is_finished` when the engine ended it itself.
+    """
+
+    key: int
+    ids: list[int]
+    log_probs: list[float]
+    is_finished: bool = False
+    error: str = ""
+
+
+class Engine(Protocol):
+    """Something that advances many sequences at once. Everything runs on the thread of the loop."""
+
+    def check(self, tensors: Tensors, request: Request) -> None:
+        """Return if the request can be honoured; raise Refused, naming the tensor, if not."""
+        ...
+
+    def has_room(self, request: Request) -> bool:
+        """Whether all sequences of the request can start now."""
+        ...
+
+    def start(self, key: int, request: Request, index: int) -> None:
+        """Begin sequence `index` of the request, to be called `key` from now on."""
+        ...
+
+    def step(self) -> Iterable[Progress]:
+        """Advance every sequence by about one token."""
+        ...
+
+    def stop(self, key: int) -> None:
+        """Forget a sequence, whether it has finished or not."""
+        ...
+
+    def reset(self) -> None:
+        """Forget every sequence, after a step that raised."""
+        ...

@@ -1,0 +1,86 @@
+"""One request being answered: its sequences, its clock, and what its caller is sent."""
+
+import time
+from typing import Protocol
+
+from stand_in.contract import Request
+from stand_in.engine import Progress
+from stand_in.responses import Delta, Times
+from stand_in.sequence import Sequence
+
+
+class QueueFull(Exception):
+    """More requests wait for room than the deployment allows."""
+
+
+class Cancelled(Exception):
+    """The caller has gone away."""
+
+
+class Call(Protocol):
+    """Whoever waits for the answer. After a final response or a failure nothing more is sent."""
+
+    def is_cancelled(self) -> bool:
+        """Whether the caller has gone away."""
+        ...
+
+    def send(self, delta: Delta, is_final: bool) -> None:
+        """Send tokens."""
+        ...
+
+    def end(self) -> None:
+        """Send the final flag alone, without tensors."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """Send an error, which is final."""
+        ...
+
+
+class Generation:
+    """Collects progress and sends it: deltas while streaming, one response per sequence if not."""
+
+    def __init__(self, request: Request, call: Call) -> None:
+        self.request = request
+        self.call = call
+        self.sequences = [Sequence(request, i) for i in range(request.num_return_sequences)]
+        self._sums = [0.0] * len(self.sequences)
+        self._times = Times(arrival_time_ns=time.monotonic_ns())
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every sequence has ended, so that the final response was sent."""
+        return all(sequence.is_finished for sequence in self.sequences)
+
+    def note_scheduled(self) -> None:
+        """Record that the engine has begun."""
+        self._times.first_scheduled_time_ns = time.monotonic_ns()
+
+    def push(self, index: int, progress: Progress) -> None:
+        """Take what the engine generated for sequence `index`, and send what is due."""
+        sequence = self.sequences[index]
+        kept = sequence.push(progress.ids, progress.log_probs)
+        sequence.is_finished |= progress.is_finished
+        self._note_token()
+        if self.request.streaming:
+            self._send(sequence, sequence.ids[-kept:] if kept else [], sequence.log_probs[-kept:])
+        elif sequence.is_finished:
+            self._send(sequence, sequence.ids, sequence.log_probs)
+
+    def end_early(self) -> None:
+        """Send an empty final response: the generation was stopped from outside."""
+        self.call.send(Delta(self.request, 0, [], [], self._sums[0]), True)
+
+    def _send(self, sequence: Sequence, ids: list[int], log_probs: list[float]) -> None:
+        if not ids and not sequence.is_finished:
+            return
+        self._sums[sequence.index] += sum(log_probs)
+        times = self._times if sequence.is_finished else None
+        total = self._sums[sequence.index]
+        delta = Delta(self.request, sequence.index, ids, log_probs, total, times)
+        self.call.send(delta, self.is_finished)
+
+    def _note_token(self) -> None:
+        now = time.monotonic_ns()
+        self._times.first_token_time_ns = self._times.first_token_time_ns or now
+        self._times.last_token_time_ns = now

@@ -1,0 +1,165 @@
+"""The one thread that runs an engine: admits, steps, answers. Knows no tensors and no Triton."""
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stand_in.contract import Request
+from stand_in.engine import Engine, Progress
+from stand_in.generation import Call, Cancelled, Generation, QueueFull
+
+# Asking Triton whether a caller has gone takes about 0.1 ms: 5 % of the loop's time at most.
+_POLL_S_PER_GENERATION = 0.002
+
+
+@dataclass(frozen=True)
+class Load:
+    """How many requests the engine works on, and how many wait for room."""
+
+    active: int
+    waiting: int
+
+
+class Loop:
+    """Feeds an engine with requests as they arrive, and sends what it generates.
+
+    A request joins at the next step. When more than `max_queue_size` wait for room (0 is no
+    bound) the newest are refused. A step that raises fails the requests in flight, no later ones.
+    """
+
+    def __init__(
+        self, engine: Engine, *, max_queue_size: int = 0, report: Callable[[Load], None]
+    ) -> None:
+        self._engine = engine
+        self._max_queue_size = max_queue_size
+        self._report = report
+        self._inbox: deque[Generation | Stop | None] = deque()
+        self._arrival = threading.Semaphore(0)
+        self._waiting: deque[Generation] = deque()
+        self._running: dict[int, tuple[Generation, int]] = {}
+        self._keys = itertools.count(1)
+        self._next_poll = 0.0
+        self._thread = threading.Thread(target=self._run, name="stand-in", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request, call: Call) -> None:
+        """Queue a request; its call is answered from the loop's thread."""
+        self._put(Generation(request, call))
+
+    def stop(self, request_id: str, call: Call) -> None:
+        """End the generation with this id by an empty final response, then answer the call."""
+        self._put(Stop(request_id, call))
+
+    def close(self) -> None:
+        """Return when the thread has ended; requests in flight fail."""
+        self._put(None)
+        self._thread.join()
+
+    def _put(self, item: "Generation | Stop | None") -> None:
+        self._inbox.append(item)
+        self._arrival.release()
+
+    def _run(self) -> None:
+        while self._take_arrivals():
+            self._drop_cancelled()
+            self._admit()
+            try:
+                for progress in self._engine.step() if self._running else ():
+                    self._push(progress)
+            except Exception as error:
+                self._fail_running(error)
+            self._report(Load(len(self._generations()), len(self._waiting)))
+        self._fail_running(RuntimeError("the model is shutting down"))
+
+    def _take_arrivals(self) -> bool:
+        """Move the inbox into the queue, waiting while there is nothing else to do."""
+        is_idle = not (self._running or self._waiting)
+        while self._arrival.acquire(blocking=is_idle):
+            is_idle = False
+            item = self._inbox.popleft()
+            if item is None:
+                return False
+            if isinstance(item, Stop):
+                self._stop(item)
+            else:
+                self._waiting.append(item)
+        return True
+
+    def _admit(self) -> None:
+        while self._waiting and self._engine.has_room(self._waiting[0].request):
+            self._start(self._waiting.popleft())
+        while 0 < self._max_queue_size < len(self._waiting):
+            error = QueueFull(f"Exceeds maximum queue size ({self._max_queue_size})")
+            self._waiting.pop().call.fail(error)
+
+    def _start(self, generation: Generation) -> None:
+        generation.note_scheduled()
+        try:
+            for index in range(generation.request.num_return_sequences):
+                key = next(self._keys)
+                self._engine.start(key, generation.request, index)
+                self._running[key] = (generation, index)
+        except Exception as error:
+            self._forget(generation)
+            generation.call.fail(error)
+
+    def _push(self, progress: Progress) -> None:
+        generation, index = self._running.get(progress.key, (None, 0))
+        if generation is None:  # a sibling failed in this very step
+            return
+        if progress.error:
+            self._forget(generation)
+            generation.call.fail(RuntimeError(progress.error))
+            return
+        generation.push(index, progress)
+        if generation.sequences[index].is_finished:
+            self._engine.stop(progress.key)
+            del self._running[progress.key]
+
+    def _drop_cancelled(self) -> None:
+        now = time.monotonic()
+        if now < self._next_poll:
+            return
+        live = [*self._generations(), *self._waiting]
+        self._next_poll = now + _POLL_S_PER_GENERATION * len(live)
+        for generation in live:
+            if generation.call.is_cancelled():
+                self._forget(generation)
+                generation.call.fail(Cancelled("cancelled by the caller"))
+
+    def _stop(self, stop: "Stop") -> None:
+        for generation in [*self._generations(), *self._waiting]:
+            if generation.request.id == stop.request_id:
+                self._forget(generation)
+                generation.end_early()
+        stop.call.end()
+
+    def _generations(self) -> list[Generation]:
+        return list(
+            {id(generation): generation for generation, _ in self._running.values()}.values()
+        )
+
+    def _forget(self, generation: Generation) -> None:
+        for key in [key for key, (owner, _) in self._running.items() if owner is generation]:
+            self._engine.stop(key)
+            del self._running[key]
+        if generation in self._waiting:
+            self._waiting.remove(generation)
+
+    def _fail_running(self, error: Exception) -> None:
+        failed = self._generations()
+        self._running.clear()
+        self._engine.reset()
+        for generation in failed:
+            generation.call.fail(error)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A request to end the generation that has the same id."""
+
+    request_id: str
+    call: Call

@@ -1,0 +1,69 @@
+"""Deltas into the response tensors of TensorRT-LLM 1.2. Knows no Triton API."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stand_in.contract import Request
+
+
+@dataclass
+class Times:
+    """When things happened to a request, in nanoseconds of the monotonic clock; 0 is not yet."""
+
+    arrival_time_ns: int = 0
+    first_scheduled_time_ns: int = 0
+    first_token_time_ns: int = 0
+    last_token_time_ns: int = 0
+
+
+@dataclass(frozen=True)
+class Delta:
+    """Tokens that sequence `index` gained; the last of a sequence carries its times."""
+
+    request: Request
+    index: int
+    ids: list[int]
+    log_probs: list[float]
+    cum_log_prob: float
+    times: Times | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether one token id says it all, so that equal deltas make equal tensors."""
+        asked = self.request
+        return len(self.ids) == 1 and not (
+            (asked.return_log_probs or asked.return_perf_metrics)
+            or (asked.return_num_input_tokens or asked.return_num_output_tokens)
+            or asked.num_return_sequences > 1
+            or not (asked.streaming or asked.exclude_input)
+        )
+
+
+def tensors(delta: Delta) -> dict[str, NDArray[Any]]:
+    """Response tensors by name, each with a leading batch of 1 (and one beam where declared)."""
+    request = delta.request
+    is_echoed = not (request.streaming or request.exclude_input)
+    output = [*request.input_ids, *delta.ids] if is_echoed else delta.ids
+    named: dict[str, NDArray[Any]] = {
+        "output_ids": np.array([[output]], np.int32),
+        "sequence_length": _one(len(output)),
+    }
+    if request.return_log_probs:
+        named["output_log_probs"] = np.array([[delta.log_probs]], np.float32)
+        named["cum_log_probs"] = np.array([[delta.cum_log_prob]], np.float32)
+    if request.num_return_sequences > 1:
+        named["sequence_index"] = _one(delta.index)
+    if request.return_num_input_tokens:
+        named["num_input_tokens"] = _one(len(request.input_ids))
+    if request.return_num_output_tokens:
+        named["num_output_tokens"] = _one(len(delta.ids))
+    if request.return_perf_metrics and delta.times is not None:
+        named |= {name: np.array([[at]], np.int64) for name, at in vars(delta.times).items()}
+    return named
+
+
+def _one(value: int) -> NDArray[np.int32]:
+    return np.array([[value]], np.int32)
