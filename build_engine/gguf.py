@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from build_engine.errors import BuildError
+
 T = TypeVar("T")
 
 _MAGIC = b"GGUF"
@@ -21,7 +23,7 @@ _SCALARS = {
 }  # fmt: skip
 
 
-class BadGguf(ValueError):
+class BadGguf(BuildError):
     """The file is not a GGUF, or lacks what is asked of it."""
 
 

