@@ -1,0 +1,6 @@
+"""The tool call formats by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+PARSERS: Mapping[str, type[Any]] = {}
