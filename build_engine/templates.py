@@ -13,7 +13,7 @@ class TemplateError(ValueError):
 
 
 def templates_folder() -> Path:
-    """The folder of model templates: beside this package in a checkout, inside it once installed."""
+    """The folder of model templates: inside this package once installed, else beside it."""
     installed = Path(__file__).parent / "model_repository"
     return installed if installed.is_dir() else Path(__file__).parents[1] / "model_repository"
 

@@ -9,7 +9,8 @@ from stand_in.contract import Request, Tensors
 class Progress(NamedTuple):
     """What one sequence gained in a step: token ids, a natural log each, or the reason it failed.
 
-    `log_probs` is empty where none were asked for; `is_finished` when the engine ended it itself.
+    `log_probs` may be empty where none were asked for; `is_finished` when the engine ended it
+    itself; `reused_blocks` of the KV cache, -1 where that is not known.
     """
 
     key: int
@@ -17,13 +18,17 @@ class Progress(NamedTuple):
     log_probs: list[float]
     is_finished: bool = False
     error: str = ""
+    reused_blocks: int = -1
 
 
 class Engine(Protocol):
-    """Something that advances many sequences at once. Everything runs on the thread of the loop."""
+    """Something that advances many sequences at once, all on the thread of the loop."""
 
     def check(self, tensors: Tensors, request: Request) -> None:
-        """Return if the request can be honoured; raise Refused, naming the tensor, if not."""
+        """Return if the request can be honoured; raise Refused, naming the tensor, if not.
+
+        Called from other threads too.
+        """
         ...
 
     def has_room(self, request: Request) -> bool:

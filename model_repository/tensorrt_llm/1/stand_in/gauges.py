@@ -15,7 +15,7 @@ class RequestGauges:
     def __init__(self, model: str, version: str, max_num_seqs: int) -> None:
         self._family = pb_utils.MetricFamily(
             name="nv_trt_llm_request_metrics",
-            description="Requests by state: max, active (scheduled and waiting), scheduled, waiting",
+            description="Requests: max, active, of these scheduled and waiting",
             kind=pb_utils.MetricFamily.GAUGE,
         )
         self._gauges = {

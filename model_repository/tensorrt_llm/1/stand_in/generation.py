@@ -5,7 +5,7 @@ from typing import Protocol
 
 from stand_in.contract import Request
 from stand_in.engine import Progress
-from stand_in.responses import Delta, Times
+from stand_in.responses import Delta, PerfMetrics
 from stand_in.sequence import Sequence
 
 
@@ -45,7 +45,7 @@ class Generation:
         self.call = call
         self.sequences = [Sequence(request, i) for i in range(request.num_return_sequences)]
         self._sums = [0.0] * len(self.sequences)
-        self._times = Times(arrival_time_ns=time.monotonic_ns())
+        self._metrics = PerfMetrics(arrival_time_ns=time.monotonic_ns())
 
     @property
     def is_finished(self) -> bool:
@@ -54,14 +54,14 @@ class Generation:
 
     def note_scheduled(self) -> None:
         """Record that the engine has begun."""
-        self._times.first_scheduled_time_ns = time.monotonic_ns()
+        self._metrics.first_scheduled_time_ns = time.monotonic_ns()
 
     def push(self, index: int, progress: Progress) -> None:
         """Take what the engine generated for sequence `index`, and send what is due."""
         sequence = self.sequences[index]
         kept = sequence.push(progress.ids, progress.log_probs)
         sequence.is_finished |= progress.is_finished
-        self._note_token()
+        self._note_token(progress)
         if self.request.streaming:
             self._send(sequence, sequence.ids[-kept:] if kept else [], sequence.log_probs[-kept:])
         elif sequence.is_finished:
@@ -75,12 +75,13 @@ class Generation:
         if not ids and not sequence.is_finished:
             return
         self._sums[sequence.index] += sum(log_probs)
-        times = self._times if sequence.is_finished else None
+        metrics = self._metrics if sequence.is_finished else None
         total = self._sums[sequence.index]
-        delta = Delta(self.request, sequence.index, ids, log_probs, total, times)
+        delta = Delta(self.request, sequence.index, ids, log_probs, total, metrics)
         self.call.send(delta, self.is_finished)
 
-    def _note_token(self) -> None:
+    def _note_token(self, progress: Progress) -> None:
         now = time.monotonic_ns()
-        self._times.first_token_time_ns = self._times.first_token_time_ns or now
-        self._times.last_token_time_ns = now
+        self._metrics.first_token_time_ns = self._metrics.first_token_time_ns or now
+        self._metrics.last_token_time_ns = now
+        self._metrics.kv_cache_reused_blocks = progress.reused_blocks

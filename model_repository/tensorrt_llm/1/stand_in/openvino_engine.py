@@ -54,7 +54,7 @@ class OpenVinoEngine:
         return len(self._handles) + request.num_return_sequences <= self._max_num_seqs
 
     def start(self, key: int, request: Request, index: int) -> None:
-        """Begin sequence `index` of the request; raise Refused for a guide that does not compile."""
+        """Begin sequence `index` of the request; raise Refused if its guide does not compile."""
         if request.guide is not None and index == 0:
             self._guides.check(request.guide)
         prompt = openvino.Tensor(np.array([request.input_ids], np.int64))

@@ -10,25 +10,27 @@ from stand_in.contract import Request
 
 
 @dataclass
-class Times:
-    """When things happened to a request, in nanoseconds of the monotonic clock; 0 is not yet."""
+class PerfMetrics:
+    """When things happened to a request, in nanoseconds of the monotonic clock, 0 for not yet;
+    and how many blocks of the KV cache it reused, -1 where that is not known."""
 
     arrival_time_ns: int = 0
     first_scheduled_time_ns: int = 0
     first_token_time_ns: int = 0
     last_token_time_ns: int = 0
+    kv_cache_reused_blocks: int = -1
 
 
 @dataclass(frozen=True)
 class Delta:
-    """Tokens that sequence `index` gained; the last of a sequence carries its times."""
+    """Tokens that sequence `index` gained; the last of a sequence carries the metrics."""
 
     request: Request
     index: int
     ids: list[int]
     log_probs: list[float]
     cum_log_prob: float
-    times: Times | None = None
+    perf_metrics: PerfMetrics | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -60,8 +62,19 @@ def tensors(delta: Delta) -> dict[str, NDArray[Any]]:
         named["num_input_tokens"] = _one(len(request.input_ids))
     if request.return_num_output_tokens:
         named["num_output_tokens"] = _one(len(delta.ids))
-    if request.return_perf_metrics and delta.times is not None:
-        named |= {name: np.array([[at]], np.int64) for name, at in vars(delta.times).items()}
+    if request.return_perf_metrics and delta.perf_metrics is not None:
+        named |= _perf_tensors(delta.perf_metrics)
+    return named
+
+
+def _perf_tensors(metrics: PerfMetrics) -> dict[str, NDArray[Any]]:
+    values = dict(vars(metrics))
+    reused_blocks = values.pop("kv_cache_reused_blocks")
+    named: dict[str, NDArray[Any]] = {
+        name: np.array([[time_ns]], np.int64) for name, time_ns in values.items()
+    }
+    if reused_blocks >= 0:
+        named["kv_cache_reused_blocks"] = _one(reused_blocks)
     return named
 
 
