@@ -4,7 +4,7 @@ Heavy imports live inside the subcommands, so that `--help` answers at once.
 """
 
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -15,8 +15,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-HttpPort = Annotated[Optional[int], typer.Option("--http-port", help="The gateway's HTTP port.")]  # noqa: UP045
-Host = Annotated[Optional[str], typer.Option(help="Address to bind; default 127.0.0.1.")]  # noqa: UP045
+HttpPort = Annotated[int | None, typer.Option("--http-port", help="The gateway's HTTP port.")]
+Host = Annotated[str | None, typer.Option(help="Address to bind; default 127.0.0.1.")]
 
 
 @app.command()
@@ -27,7 +27,7 @@ def up(
         Path, typer.Option(help="Model repository; built there if it is missing.")
     ] = Path("repository"),
     engine: Annotated[
-        str, typer.Option(help="What runs the model: openvino (on this CPU) or simulated.")
+        Literal["openvino", "simulated"], typer.Option(help="What runs the model: openvino (on this CPU) or simulated.")
     ] = "openvino",
     host: Host = None,
 ) -> None:
@@ -51,24 +51,26 @@ def serve(
         str, typer.Option(help="HOST:PORT of Triton's gRPC endpoint.")
     ] = "127.0.0.1:8001",
     tokenizer: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="Folder with the model's tokenizer.json and chat template."),
     ] = None,
     models: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="YAML file with the models to serve, instead of --tokenizer."),
     ] = None,
     model_id: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="What clients call the model; default: the tokenizer folder's name."),
     ] = None,
-    triton_model: Annotated[str, typer.Option(help="What Triton calls the model.")] = "tensorrt_llm",
+    triton_model: Annotated[
+        str, typer.Option(help="What Triton calls the model.")
+    ] = "tensorrt_llm",
     template: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Chat template: llama-3, llama-3.1, llama-3.2, llama-3.3, jinja."),
     ] = None,
     max_model_len: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option(help="Tokens of context, where Triton does not publish it."),
     ] = None,
     host: Host = None,

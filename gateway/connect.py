@@ -11,7 +11,6 @@ from gateway import __version__
 from gateway.engine import Engine
 from gateway.errors import EngineUnavailable
 from gateway.models import Model, Models, SamplingDefaults
-from gateway.output.tools import default_parser_for
 from gateway.output.vocabulary import Vocabulary
 from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.template import template_for
@@ -82,7 +81,7 @@ def load_blueprint(settings: ModelSettings, cache_bytes: int) -> Blueprint:
         tokenizer=tokenizer,
         renderer=PromptRenderer(tokenizer, template, cache_bytes=cache_bytes),
         vocabulary=vocabulary,
-        tool_parser=settings.tool_parser or default_parser_for(template.name),
+        tool_parser=settings.tool_parser or "json",
     )
 
 
@@ -94,12 +93,15 @@ async def connect_models(models: Models, blueprints: Sequence[Blueprint]) -> Non
 
 
 async def _connect_model(models: Models, blueprint: Blueprint) -> None:
+    reason = ""
     while True:
         try:
             engine = await blueprint.connect()
         except (EngineUnavailable, ContractMismatch) as error:
-            models.expect(blueprint.names, str(error))
-            log.info("waiting_for_model", model=blueprint.settings.id, reason=str(error))
+            if str(error) != reason:
+                reason = str(error)
+                models.expect(blueprint.names, reason)
+                log.info("waiting_for_model", model=blueprint.settings.id, reason=reason)
             await asyncio.sleep(RETRY_S)
         else:
             models.add(blueprint.model(engine))

@@ -1,10 +1,10 @@
 """The seam between the gateway and whatever generates tokens."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from enum import Enum
 from typing import Protocol
 
-from gateway.generation import Delta, Finished, Generation, TextDelta
+from gateway.generation import Generation, Item
 
 
 class Feature(Enum):
@@ -41,7 +41,7 @@ class Engine(Protocol):
         """Tokens of context, prompt and answer together."""
         ...
 
-    def generate(self, generation: Generation) -> AsyncIterator[Delta | TextDelta | Finished]:
+    def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
         """Yield deltas as they are produced, then exactly one Finished.
 
         Closing the iterator cancels the generation on the server.

@@ -105,6 +105,10 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int = 0
 
 
+Item = Delta | TextDelta | Finished
+"""What an engine yields."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens read and written."""

@@ -1,6 +1,6 @@
 """An answer under way: an engine's items turned into events, and what they came to."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from gateway.engine import Engine
@@ -23,7 +23,7 @@ class Reply:
         prompt_tokens = len(self.generation.prompt.token_ids)
         return Usage(prompt_tokens, self._answer.completion_tokens, self._cached_tokens)
 
-    async def steps(self) -> AsyncIterator[list[Event]]:
+    async def steps(self) -> AsyncGenerator[list[Event], None]:
         """Yield events as the answer grows; the last step ends every choice.
 
         Closing the iterator cancels the generation, and so does meeting a stop string in every
@@ -32,7 +32,7 @@ class Reply:
         answer = self._answer
         async with aclosing(self._engine.generate(self.generation)) as items:
             async for item in items:
-                if type(item) is Finished:
+                if isinstance(item, Finished):
                     self._cached_tokens = item.cached_tokens
                     yield answer.finish(item)
                     return

@@ -1,6 +1,5 @@
 """`gateway serve`: settings in, a serving process out."""
 
-import asyncio
 from collections.abc import Sequence
 
 import uvloop
@@ -21,9 +20,7 @@ def run(settings: Settings, model_settings: Sequence[ModelSettings]) -> None:
     answers but cannot be used. A Triton that does not answer yet is waited for.
     """
     configure_logs(settings.log_level, settings.log_format)
-    blueprints = [
-        load_blueprint(one, settings.prompt_cache_bytes) for one in model_settings
-    ]
+    blueprints = [load_blueprint(one, settings.prompt_cache_bytes) for one in model_settings]
     listener = listen(settings.host, settings.port)
 
     async def main() -> None:

@@ -18,7 +18,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True)
 
     # Where it listens
-    host: str = Field("127.0.0.1", description="Address to bind; loopback unless told otherwise.")
+    host: str = Field(
+        default="127.0.0.1", description="Address to bind; loopback unless told otherwise."
+    )
     port: int = Field(8080, ge=0, lt=65536, description="HTTP port; 0 takes a free one.")
 
     # What it accepts
@@ -44,17 +46,19 @@ class ModelFileModel(BaseModel):
 class TritonSettings(ModelFileModel):
     """Where a model is served from."""
 
-    address: str = Field("127.0.0.1:8001", description="HOST:PORT of Triton's gRPC endpoint.")
-    model: str = Field("tensorrt_llm", description="The Triton model's name.")
+    address: str = Field(
+        default="127.0.0.1:8001", description="HOST:PORT of Triton's gRPC endpoint."
+    )
+    model: str = Field(default="tensorrt_llm", description="The Triton model's name.")
 
 
 class SamplingSettings(ModelFileModel):
     """What a request that does not say gets."""
 
-    temperature: float = Field(1.0, ge=0, le=2)
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0)
-    repetition_penalty: float = Field(1.0, gt=0)
+    temperature: float = Field(default=1.0, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+    repetition_penalty: float = Field(default=1.0, gt=0)
 
 
 class ModelSettings(ModelFileModel):
@@ -62,13 +66,17 @@ class ModelSettings(ModelFileModel):
 
     id: str
     tokenizer: Path = Field(description="Folder with tokenizer.json, relative to this file.")
-    triton: TritonSettings = Field(default_factory=TritonSettings)
-    template: str | None = Field(None, description="Chat template; found out when not given.")
-    tool_parser: str | None = Field(None, description="Tool call format; follows the template.")
-    max_model_len: int | None = Field(None, gt=0, description="Tokens of context.")
+    triton: TritonSettings = TritonSettings()
+    template: str | None = Field(
+        default=None, description="Chat template; found out when not given."
+    )
+    tool_parser: str | None = Field(
+        default=None, description="Tool call format; follows the template."
+    )
+    max_model_len: int | None = Field(default=None, gt=0, description="Tokens of context.")
     owned_by: str = "triton"
     aliases: tuple[str, ...] = ()
-    defaults: SamplingSettings = Field(default_factory=SamplingSettings)
+    defaults: SamplingSettings = SamplingSettings()
 
 
 class ModelsFile(ModelFileModel):

@@ -1,25 +1,31 @@
-"""`gateway up`: a model repository, a real tritonserver and the gateway, as one."""
+"""`gateway up`: a model repository, a real tritonserver and the gateway, brought up as one."""
 
 import asyncio
+import contextlib
 import json
+import signal
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import uvloop
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from build_engine.repository import Repository, RepositoryError, RepositorySpec, build
+from build_engine.console import ProgressBars
+from build_engine.errors import BuildError
+from build_engine.repository import Engine, Repository, RepositorySpec, build
 from gateway import __version__
 from gateway.app import create_app
 from gateway.connect import Blueprint, connect_models, load_blueprint
 from gateway.embedded import Ports, TritonFailed, TritonServer
+from gateway.errors import EngineUnavailable
 from gateway.models import Models
 from gateway.platform import PlatformUnsupported
 from gateway.server import listen, serve, url_of
-from gateway.settings import Settings, load_models_file
+from gateway.settings import ModelSettings, Settings, TritonSettings, load_models_file
 from gateway.telemetry.logs import configure_logs
 
 READY_TIMEOUT_S = 180.0
@@ -28,3 +34,109 @@ POLL_S = 0.02
 
 class UpFailed(Exception):
     """A part of the stack could not be brought up; the message says which, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Everything one machine needs, as one foreground process and the children it ends."""
+
+    settings: Settings
+    repository: Path
+    engine: Engine
+    triton_grpc_port: int = 0
+
+    def run(self) -> None:
+        """Bring the stack up and serve until SIGINT or SIGTERM; then leave no process behind.
+
+        Raises UpFailed or SettingsError for what keeps it from coming up.
+        """
+        configure_logs(self.settings.log_level, self.settings.log_format)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+            try:
+                self._run(stack)
+            except (PlatformUnsupported, BuildError, TritonFailed) as error:
+                raise UpFailed(str(error)) from error
+
+    def _run(self, stack: contextlib.ExitStack) -> None:
+        console = Console(stderr=True)
+        listener = stack.enter_context(
+            contextlib.closing(listen(self.settings.host, self.settings.port))
+        )
+        repository = self._build()
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-up-")))
+        triton = stack.enter_context(self._triton(repository, folder / "tritonserver.log"))
+        with console.status("Loading the model into Triton"), ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(self._load_blueprints, repository, triton.grpc_address)
+            triton.wait_ready(READY_TIMEOUT_S)
+            blueprints = loading.result()
+        models = Models()
+        app = create_app(self.settings, models, connect_models(models, blueprints))
+
+        async def announce() -> None:
+            await _until_ready(models)
+            console.print(overview(url_of(listener), triton, models))
+            console.print(curl_line(url_of(listener), next(iter(models)).id), soft_wrap=True)
+
+        uvloop.run(serve(app, listener, self.settings, announce))
+
+    def _build(self) -> Repository:
+        spec = RepositorySpec(engine=self.engine, output=self.repository)
+        with ProgressBars() as progress:
+            return build(spec, progress)
+
+    def _triton(self, repository: Repository, log_file: Path) -> TritonServer:
+        ports = Ports(grpc=self.triton_grpc_port)
+        return TritonServer(repository.path, log_file=log_file, ports=ports)
+
+    def _load_blueprints(self, repository: Repository, triton_address: str) -> list[Blueprint]:
+        models = load_models_file(repository.gateway_file).models
+        return [
+            load_blueprint(_served_from(model, triton_address), self.settings.prompt_cache_bytes)
+            for model in models
+        ]
+
+
+def _served_from(model: ModelSettings, triton_address: str) -> ModelSettings:
+    triton = TritonSettings(address=triton_address, model=model.triton.model)
+    return model.model_copy(update={"triton": triton})
+
+
+async def _until_ready(models: Models) -> None:
+    while True:
+        try:
+            return await models.check_ready()
+        except EngineUnavailable:
+            await asyncio.sleep(POLL_S)
+
+
+def overview(url: str, triton: TritonServer, models: Models) -> Table:
+    """Return what is running and where, for people."""
+    table = Table(title="Ready", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("OpenAI API", f"{url}/v1")
+    table.add_row("API reference", f"{url}/docs")
+    for model in models:
+        table.add_row("Model", f"{model.id} ({model.max_model_len} tokens of context)")
+    table.add_row("Triton gRPC", triton.grpc_address)
+    table.add_row("Triton HTTP", f"http://{triton.http_address}")
+    table.add_row("Triton metrics", f"http://{triton.metrics_address}/metrics")
+    table.add_row("Triton log", str(triton.log_file))
+    table.add_row(
+        "Versions", f"gateway {__version__}, nvidia-pytriton {version('nvidia-pytriton')}"
+    )
+    return table
+
+
+def curl_line(url: str, model: str) -> str:
+    """Return a command to paste that streams a first answer."""
+    body = {
+        "model": model,
+        "stream": True,
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+    }
+    return (
+        f"curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' "
+        f"-d '{json.dumps(body)}'"
+    )

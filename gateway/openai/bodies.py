@@ -1,4 +1,4 @@
-"""Request bodies: read within the limit, checked against their schema, refused in OpenAI's words."""
+"""Request bodies: read within the limit, checked against their schema, refused in OpenAI's way."""
 
 from typing import Any, TypeVar
 

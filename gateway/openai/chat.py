@@ -1,16 +1,14 @@
 """A chat answer on OpenAI's wire: the same steps become chunks, or one whole completion."""
 
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from gateway.generation import Usage
 from gateway.openai.chunks import DONE, ChunkWriter
 from gateway.openai.parse import ChatTask
 from gateway.openai.shapes import JsonObject, logprobs_object, usage_object
 from gateway.output.events import (
-    ChoiceEnd,
     Content,
     Event,
     StopCause,
@@ -21,12 +19,13 @@ from gateway.output.events import (
 from gateway.reply import Reply
 
 
-async def stream_chat(task: ChatTask, reply: Reply) -> AsyncIterator[bytes]:
+async def stream_chat(task: ChatTask, reply: Reply) -> AsyncGenerator[bytes, None]:
     """Yield the frames of a chat stream: roles, deltas, finish reasons, usage, [DONE]."""
     writer = ChunkWriter(
         _head(task, "chat.completion.chunk"), task.stream_usage, task.spec.logprobs
     )
-    opening = b"".join(writer.role(index) for index in range(task.spec.num_choices))
+    ids = reply.generation.prompt.token_ids if task.spec.return_token_ids else ()
+    opening = writer.opening(task.spec.num_choices, ids)
     async for events in reply.steps():
         frames = opening + writer.events(events, reply.usage)
         opening = b""
@@ -41,11 +40,15 @@ async def collect_chat(task: ChatTask, reply: Reply) -> JsonObject:
     async for events in reply.steps():
         for event in events:
             choices[event.index].add(event)
-    return {
+    spec = task.spec
+    completion = {
         **_head(task, "chat.completion"),
-        "choices": [choice.render(task.spec.logprobs, task.spec.return_token_ids) for choice in choices],
+        "choices": [choice.render(spec.logprobs, spec.return_token_ids) for choice in choices],
         "usage": usage_object(reply.usage),
     }
+    if spec.return_token_ids:
+        completion["prompt_token_ids"] = reply.generation.prompt.token_ids
+    return completion
 
 
 def _head(task: ChatTask, kind: str) -> JsonObject:

@@ -1,6 +1,6 @@
 """The frames of a chat stream. What stays the same in a stream is rendered once, at its start."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,9 +41,14 @@ class ChunkWriter:
         self._has_logprobs = has_logprobs
         self._content_before: dict[int, bytes] = {}
 
-    def role(self, index: int) -> bytes:
-        """Return the first chunk of a choice: who speaks."""
-        return self._frame(index, {"role": "assistant", "content": "", "refusal": None})
+    def opening(self, num_choices: int, prompt_token_ids: Sequence[int]) -> bytes:
+        """Return the first chunk of every choice: who speaks. The prompt's ids where asked."""
+        role = {"role": "assistant", "content": "", "refusal": None}
+        frames = [self._frame(index, role) for index in range(num_choices)]
+        if prompt_token_ids:
+            ids = b',"prompt_token_ids":' + orjson.dumps(prompt_token_ids)
+            frames[0] = frames[0].removesuffix(self._after) + ids + self._after
+        return b"".join(frames)
 
     def events(self, events: list[Event], usage: Usage) -> bytes:
         """Return the frames for one step of the answer."""
@@ -73,7 +78,7 @@ class ChunkWriter:
 
     def _full_content(self, event: Content) -> bytes:
         logprobs = logprobs_object(event.logprobs) if event.logprobs else None
-        extras = {"token_ids": event.token_ids} if event.token_ids else {}
+        extras: JsonObject = {"token_ids": event.token_ids} if event.token_ids else {}
         return self._frame(event.index, {"content": event.text}, logprobs=logprobs, **extras)
 
     def _tool_call_begin(self, event: ToolCallBegin) -> bytes:

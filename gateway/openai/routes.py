@@ -27,7 +27,7 @@ def openai_routes(settings: Settings, models: Models) -> APIRouter:
         task = parse_chat(body, models.find(body.model), settings.strict)
         prompt = await task.model.renderer.render_async(task.conversation)
         answer = Answer(task.spec, task.model.vocabulary)
-        reply = Reply(task.model.engine, task.generation(prompt), answer)
+        reply = Reply(task.model.engine, task.draft.complete(prompt), answer)
         if task.is_stream:
             frames = stream_chat(task, reply)
             stream = event_stream(frames, settings.keep_alive_s, settings.drain_s)

@@ -1,6 +1,7 @@
 """OpenAI's sampling parameters as a Sampling, with every default decided."""
 
 import secrets
+from typing import TypeVar
 
 from gateway.engine import Feature
 from gateway.generation import Sampling
@@ -8,6 +9,7 @@ from gateway.models import Model
 from gateway.openai.schemas import GenerationRequest
 
 UINT64_MASK = 2**64 - 1
+Number = TypeVar("Number", int, float)
 
 
 def parse_sampling(body: GenerationRequest, model: Model) -> Sampling:
@@ -38,5 +40,5 @@ def parse_seed(seed: int | None) -> int:
     return secrets.randbits(64) if seed is None else seed & UINT64_MASK
 
 
-def _or(value: float | None, default: float) -> float:
+def _or(value: Number | None, default: Number) -> Number:
     return default if value is None else value

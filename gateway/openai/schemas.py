@@ -114,7 +114,9 @@ class GenerationRequest(RequestModel):
     temperature: Temperature | None = Field(
         None, description="0 is greedy. Default: the model's own, else 1."
     )
-    top_p: Probability | None = Field(None, description="0 is greedy. Default: the model's, else 1.")
+    top_p: Probability | None = Field(
+        None, description="0 is greedy. Default: the model's, else 1."
+    )
     n: Annotated[int, Field(ge=1, le=128)] | None = Field(
         None, description="Needs the engine's num_return_sequences."
     )

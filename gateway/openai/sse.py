@@ -1,6 +1,6 @@
 """Server-sent events: frames to a client, errors after the first byte, silence, disconnects."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import anyio
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 async def event_stream(
-    frames: AsyncIterator[bytes], keep_alive_s: float, drain_s: float
+    frames: AsyncGenerator[bytes, None], keep_alive_s: float, drain_s: float
 ) -> EventSourceResponse:
     """Return a response that streams `frames`, once the first one is there.
 
@@ -35,7 +35,9 @@ async def event_stream(
     )
 
 
-async def _guarded(first: bytes, frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _guarded(
+    first: bytes, frames: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
     async with aclosing(frames):
         yield first
         try:

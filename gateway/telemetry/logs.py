@@ -1,6 +1,7 @@
 """Structured logs: one line an event, the request's id in each, never a prompt or a key."""
 
 import logging
+import sys
 
 import structlog
 
@@ -36,4 +37,9 @@ def configure_logs(level: str, log_format: str) -> None:
 def _renderers(log_format: str) -> list[structlog.typing.Processor]:
     if log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer()]
+    return [
+        # A traceback with local variables would show prompts.
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+    ]

@@ -1,6 +1,6 @@
 """The engine behind Triton's `tensorrt_llm` model: token ids in, token ids out, one stream each."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import uuid4
 
@@ -9,7 +9,7 @@ import structlog
 
 from gateway.engine import Feature
 from gateway.errors import EngineFailure, EngineUnavailable
-from gateway.generation import Delta, Finished, FinishReason, Generation
+from gateway.generation import Delta, Finished, FinishReason, Generation, Item
 from gateway.triton.channel import Channel
 from gateway.triton.contract import Contract, ContractMismatch, read_contract
 from gateway.triton.errors import error_from_message, translated
@@ -34,7 +34,7 @@ class TritonEngine:
     def features(self) -> frozenset[Feature]:
         return self._contract.features
 
-    async def generate(self, generation: Generation) -> AsyncIterator[Delta | Finished]:
+    async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
         request_id = uuid4().hex
         request = encode_request(generation, self._contract, request_id)
         endings = [_Ending(generation, self.max_model_len) for _ in range(generation.num_sequences)]

@@ -115,7 +115,7 @@ def _string(name: str, value: str) -> Tensor:
 
 
 def _words(name: str, words: Iterable[Sequence[int]]) -> Tensor:
-    """Words as INT32 [1, 2, N]: all ids in a row, and below them each word's end, padded with -1."""
+    """Words as INT32 [1, 2, N]: all ids in a row; below them each word's end, then -1."""
     lists = [list(word) for word in words]
     ids = [token for word in lists for token in word]
     ends = np.cumsum([len(word) for word in lists])
