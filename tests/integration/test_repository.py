@@ -5,9 +5,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+
 from build_engine.errors import BuildError
 from build_engine.repository import Engine, Repository, RepositorySpec, build
-
 from gateway.embedded import TritonServer
 from gateway.platform import Platform, PlatformUnsupported, check_platform
 
