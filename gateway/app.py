@@ -16,7 +16,7 @@ from gateway.openai.disconnect import ClientGone
 from gateway.openai.errors import on_client_gone, on_gateway_error, on_http_exception
 from gateway.openai.routes import openai_routes
 from gateway.settings import Settings
-from gateway.telemetry.requests import RequestContext
+from gateway.openai.exchange import RequestContext
 
 
 def create_app(
