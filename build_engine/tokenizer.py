@@ -6,11 +6,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+
+from build_engine.errors import BuildError
+
+ReleaseName = Literal["llama-3", "llama-3.1", "llama-3.2", "llama-3.3"]
 
 # How Meta's tokenizer cuts text before merging bytes (llama3/tokenizer.py, pat_str).
 _PATTERN = (
@@ -43,7 +46,7 @@ class Release:
 
 _FIXED_DATE = '"26 Jul 2024"'
 _3_1 = Release(_PLACED_3_1, 131072, "llama-3.1.jinja", _FIXED_DATE)
-RELEASES = {
+_RELEASES: dict[ReleaseName, Release] = {
     "llama-3": Release(_PLACED_3, 8192, "llama-3.jinja"),
     "llama-3.1": _3_1,
     "llama-3.2": Release(
@@ -56,17 +59,13 @@ RELEASES = {
 }
 
 
-class BadTokenizerModel(ValueError):
-    """The file is not a tiktoken vocabulary as Meta ships it."""
-
-
-def convert(model: Path, output: Path, release: str) -> Tokenizer:
-    """Write a tokenizer folder for `release`, a key of RELEASES, and return its tokenizer.
+def convert(model: Path, output: Path, release: ReleaseName) -> Tokenizer:
+    """Write a tokenizer folder for `release` and return its tokenizer.
 
     The folder holds tokenizer.json, tokenizer_config.json, generation_config.json and
-    chat_template.jinja. Raises BadTokenizerModel where `model` cannot be read as a vocabulary.
+    chat_template.jinja. Raises BuildError where `model` cannot be read as a vocabulary.
     """
-    known = RELEASES[release]
+    known = _RELEASES[release]
     tokenizer = _tokenizer(_ranks(model), known.special_tokens)
     output.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(output / "tokenizer.json"))
@@ -80,21 +79,16 @@ def tokenizer_command(
     meta: Annotated[
         Path, typer.Option(help="Meta's tokenizer.model.", exists=True, dir_okay=False)
     ],
-    output: Annotated[Path, typer.Option(help="The folder to write.", file_okay=False)],
-    release: Annotated[
-        str, typer.Option(help=f"Which Llama 3: {', '.join(RELEASES)}.")
-    ] = "llama-3.1",
+    output: Annotated[Path, typer.Option(help="Folder to write.", file_okay=False)],
+    release: Annotated[ReleaseName, typer.Option(help="Which Llama 3.")] = "llama-3.1",
 ) -> None:
     """Turn Meta's tokenizer.model into a Hugging Face tokenizer folder."""
-    if release not in RELEASES:
-        raise typer.BadParameter(
-            f"{release!r} is none of {', '.join(RELEASES)}", param_hint="release"
-        )
     try:
         tokenizer = convert(meta, output, release)
-    except BadTokenizerModel as error:
-        raise typer.BadParameter(str(error), param_hint="meta") from error
-    Console().print(f"{output}: {tokenizer.get_vocab_size():,} tokens, template of {release}")
+    except BuildError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{output}: {tokenizer.get_vocab_size():,} tokens, chat template of {release}")
 
 
 def _ranks(model: Path) -> dict[bytes, int]:
@@ -105,11 +99,11 @@ def _ranks(model: Path) -> dict[bytes, int]:
             for token, rank in (line.split() for line in model.read_bytes().splitlines() if line)
         }
     except (ValueError, binascii.Error) as error:
-        raise BadTokenizerModel(f"{model} is not a tiktoken vocabulary: {error}") from error
+        raise BuildError(f"{model} is not a tiktoken vocabulary: {error}") from error
     if sorted(ranks.values()) != list(range(len(ranks))) or not all(
         bytes([byte]) in ranks for byte in range(256)
     ):
-        raise BadTokenizerModel(f"{model} lacks ranks or single bytes")
+        raise BuildError(f"{model} lacks ranks or single bytes")
     return ranks
 
 

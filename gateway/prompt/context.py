@@ -1,0 +1,25 @@
+"""Whether prompt and answer fit a model's context."""
+
+from gateway.errors import ContextTooLong
+
+
+def check_context(num_prompt_tokens: int, max_tokens: int | None, max_model_len: int) -> int:
+    """Return how many tokens the answer may have: `max_tokens`, or all that the prompt leaves.
+
+    Raises ContextTooLong, telling both numbers, where prompt and answer exceed `max_model_len`.
+    """
+    left = max_model_len - num_prompt_tokens
+    if left < 1:
+        raise ContextTooLong(
+            f"This model's context holds {max_model_len} tokens, prompt and answer together; "
+            f"the prompt alone has {num_prompt_tokens}. Shorten the prompt.",
+            param="messages",
+        )
+    if max_tokens is not None and max_tokens > left:
+        raise ContextTooLong(
+            f"This model's context holds {max_model_len} tokens, prompt and answer together; "
+            f"{num_prompt_tokens + max_tokens} were requested: {num_prompt_tokens} in the prompt, "
+            f"{max_tokens} for the answer. Shorten the prompt or ask for a shorter answer.",
+            param="messages",
+        )
+    return left if max_tokens is None else max_tokens

@@ -1,0 +1,73 @@
+"""Callers' strings made harmless while a chat template works on them. Knows no Jinja.
+
+A template mixes its own control tokens with callers' strings into one text. To tell them apart
+afterwards, the characters that open and close control tokens are replaced in callers' strings by
+lone surrogates, which no valid text holds. They survive trimming, JSON, slicing, joining and
+changes of case, and no control token can be spelled without the originals.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gateway.prompt.tokenizer import well_formed
+
+# Marks a place, and is gone from the restored text.
+MARK = "\ud800"
+_FIRST_STAND_IN = 0xDC00
+_MAX_STAND_INS = 0x400
+# Where a template's own text may continue with something else: %s, {name}.
+_PLACEHOLDER = re.compile(r"%\w|\{[^{}]*\}")
+
+
+class Guard:
+    """Protects values before a template sees them, restores them in what it wrote.
+
+    A template whose own strings end inside a control token ('<|' + role + '|>') could be fed the
+    token's middle; for such a template, told by its string `constants`, those words are marked.
+    """
+
+    def __init__(self, control: Iterable[str], constants: Iterable[str]) -> None:
+        tokens = [token.strip() for token in control]
+        edges = sorted({edge for token in tokens for edge in (token[0], token[-1])})
+        if len(edges) > _MAX_STAND_INS:
+            raise ValueError(f"control tokens open and close with {len(edges)} characters")
+        stand_ins = {ord(edge): _FIRST_STAND_IN + place for place, edge in enumerate(edges)}
+        self._stand_ins = stand_ins
+        self._restore = {stand_in: edge for edge, stand_in in stand_ins.items()} | {ord(MARK): None}
+        breaks_off = _breaks_off_inside(tokens, constants)
+        self._middles = "\n".join(token[1:-1].casefold() for token in tokens if breaks_off)
+
+    def protect(self, value: Any) -> Any:
+        """Return a JSON-like value with every string in it, keys included, made harmless."""
+        if isinstance(value, str):
+            return self._protect_text(value)
+        if isinstance(value, Mapping):
+            return {self.protect(key): self.protect(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.protect(item) for item in value]
+        return value
+
+    def restore(self, text: str) -> str:
+        """Return the text as the caller wrote it."""
+        return text.translate(self._restore)
+
+    def _protect_text(self, text: str) -> str:
+        text = well_formed(text)
+        core = text.strip()
+        if core and core.casefold() in self._middles:
+            text = text.replace(core, MARK.join(["", *core]), 1)
+        return text.translate(self._stand_ins)
+
+
+def _breaks_off_inside(tokens: Iterable[str], constants: Iterable[str]) -> bool:
+    starts = {token[:length] for token in tokens for length in range(1, len(token))}
+    longest = max(map(len, starts), default=0)
+    whole = re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or r"(?!)")
+    ends = {
+        part[-length:]
+        for constant in constants
+        for part in _PLACEHOLDER.split(whole.sub("\n", constant))
+        for length in range(1, min(longest, len(part)) + 1)
+    }
+    return not starts.isdisjoint(ends)

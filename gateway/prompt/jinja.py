@@ -1,0 +1,206 @@
+"""Chat templates as tokenizers carry them: Jinja, sandboxed. Knows no model family.
+
+The environment is the one transformers gives to templates
+(https://huggingface.co/docs/transformers/chat_templating_writing).
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, NoReturn
+
+from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from gateway.errors import InvalidRequest
+from gateway.prompt.conversation import Conversation, Message, Role
+from gateway.prompt.functions import arguments_param, call_arguments, tool_schema
+from gateway.prompt.guard import MARK, Guard
+from gateway.prompt.pieces import Control, Piece, Text, check_turns
+from gateway.prompt.tokenizer import Tokenizer
+
+OWN_TEMPLATE = "tokenizer"
+
+_NOT_ASCII = re.compile(r"[^\x00-\x7f\ud800-\udfff]")
+# What running a template on unexpected input raises, besides Jinja's own errors.
+_RENDER_ERRORS = (
+    TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError,
+    ValueError,
+)  # fmt: skip
+
+
+class JinjaTemplate:
+    """Writes conversations with a Jinja template in which callers' text stays text."""
+
+    name = OWN_TEMPLATE
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        source: str,
+        *,
+        defaults: Mapping[str, Any],
+        clock: Callable[[], datetime],
+    ) -> None:
+        """Raise ValueError where `source` is not a template."""
+        environment = _environment(clock)
+        try:
+            tree = environment.parse(source)
+            self._template = environment.from_string(source)
+        except TemplateSyntaxError as error:
+            raise ValueError(f"chat template, line {error.lineno}: {error.message}") from error
+        self._tokenizer = tokenizer
+        self._defaults = defaults
+        self._reads_tools = "tools" in meta.find_undeclared_variables(tree)
+        self._reads_tool_calls = "tool_calls" in source
+        self._developer = "developer" if "developer" in source else "system"
+        self._guard = Guard(tokenizer.control_ids, _constants(tree))
+
+    def render(self, conversation: Conversation) -> list[Piece]:
+        check_turns(conversation)
+        self._check_support(conversation)
+        text = self._render(conversation)
+        if conversation.continue_final_message:
+            text = _cut_open(text, len(conversation.messages) - 1)
+        return [
+            piece if isinstance(piece, Control) else Text(self._guard.restore(piece.text))
+            for piece in self._tokenizer.split(text)
+        ]
+
+    def _check_support(self, conversation: Conversation) -> None:
+        if conversation.tools and not self._reads_tools:
+            raise InvalidRequest("The model's chat template has no form for tools.", param="tools")
+        for index, message in enumerate(conversation.messages):
+            if message.tool_calls and not self._reads_tool_calls:
+                raise InvalidRequest(
+                    "The model's chat template has no form for tool calls.",
+                    param=f"messages[{index}].tool_calls",
+                )
+
+    def _render(self, conversation: Conversation) -> str:
+        variables = self._variables(conversation)
+        try:
+            return self._template.render(variables)
+        except _RENDER_ERRORS as error:
+            index = self._first_refused(conversation)
+            reason = self._guard.restore(str(error))
+            raise InvalidRequest(
+                f"The model's chat template cannot render messages[{index}]: {reason}",
+                param=f"messages[{index}]",
+            ) from error
+
+    def _first_refused(self, conversation: Conversation) -> int:
+        """Find, by halving, a message whose predecessors alone the template still renders."""
+        rendered, refused = 0, len(conversation.messages)
+        while refused - rendered > 1:
+            middle = (rendered + refused) // 2
+            opening = replace(
+                conversation,
+                messages=conversation.messages[:middle],
+                continue_final_message=False,
+            )
+            try:
+                self._template.render(self._variables(opening))
+                rendered = middle
+            except _RENDER_ERRORS:
+                refused = middle
+        return refused - 1
+
+    def _variables(self, conversation: Conversation) -> dict[str, Any]:
+        messages = [
+            self._message(message, index) for index, message in enumerate(conversation.messages)
+        ]
+        if conversation.continue_final_message:
+            messages[-1]["content"] += MARK
+        tools = [self._guard.protect(tool_schema(tool)) for tool in conversation.tools]
+        return {
+            **self._tokenizer.named_tokens,
+            **self._defaults,
+            **self._guard.protect(conversation.template_kwargs),
+            "messages": messages,
+            "tools": tools or None,
+            "add_generation_prompt": conversation.add_generation_prompt
+            and not conversation.continue_final_message,
+        }
+
+    def _message(self, message: Message, index: int) -> dict[str, Any]:
+        is_developer = message.role is Role.DEVELOPER
+        given: dict[str, Any] = {"content": message.content}
+        if message.tool_calls:
+            given["tool_calls"] = [
+                _tool_call(call.id, call.name, call_arguments(call, arguments_param(index, place)))
+                for place, call in enumerate(message.tool_calls)
+            ]
+        optional = {"tool_call_id": message.tool_call_id, "name": message.name}
+        given |= {name: value for name, value in optional.items() if value is not None}
+        role = self._developer if is_developer else message.role.value
+        return {"role": role, **self._guard.protect(given)}
+
+
+def _tool_call(call_id: str, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": call_id,
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+    }
+
+
+def _cut_open(text: str, index: int) -> str:
+    """Cut the text where the final message's content ends, which carries a mark there."""
+    content, mark, _ = text.rpartition(MARK)
+    if not mark:
+        raise InvalidRequest(
+            "The model's chat template does not end this message with its content, "
+            "so it cannot be continued.",
+            param=f"messages[{index}]",
+        )
+    return content
+
+
+class _Generation(Extension):
+    """`{% generation %}` tells trainers what the model wrote; here it is only its content."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _environment(clock: Callable[[], datetime]) -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = lambda form: clock().strftime(form)
+    return environment
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Write JSON without HTML escapes, and without escaping what guards callers' text."""
+    text = json.dumps(
+        value, ensure_ascii=False, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+    return _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text) if ensure_ascii else text
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+def _constants(tree: nodes.Template) -> Iterator[str]:
+    yield from (node.data for node in tree.find_all(nodes.TemplateData))
+    for node in tree.find_all(nodes.Const):
+        if isinstance(node.value, str):
+            yield node.value

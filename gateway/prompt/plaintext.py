@@ -1,0 +1,91 @@
+"""The half of a tokenizer that only knows text: no input makes it yield a control token."""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+from tokenizers import AddedToken, Tokenizer
+
+
+def is_control(token: AddedToken) -> bool:
+    """Tell control tokens from added whitespace, which some models use as plain text."""
+    return bool(token.special or token.content.strip())
+
+
+def text_tokenizer(
+    whole: Tokenizer, source: bytes, control: Mapping[str, int]
+) -> tuple[Tokenizer, bool]:
+    """Return a tokenizer for text, and whether a prompt's opening text gains a leading space.
+
+    `whole` is the tokenizer that `source`, a tokenizer.json, describes; it is the one returned
+    where its own switch is enough. Raises ValueError, naming the token, where some text would
+    still become one of the `control` tokens.
+    """
+    spec = orjson.loads(source)
+    prepends = _stop_prepending(spec)
+    tokenizer = whole
+    if prepends or _has_reachable_control(spec):
+        _remove(spec, control)
+        tokenizer = plain(Tokenizer.from_buffer(orjson.dumps(spec)))
+    tokenizer.encode_special_tokens = True
+    _check(tokenizer, control, spec["model"].get("unk_token"))
+    return tokenizer, prepends
+
+
+def plain(tokenizer: Tokenizer) -> Tokenizer:
+    """Return the tokenizer with the truncation and padding that its file may ask for turned off."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _has_reachable_control(spec: Mapping[str, Any]) -> bool:
+    """Whether `encode_special_tokens` is not enough, as it only covers tokens flagged special."""
+    vocab = spec["model"]["vocab"]
+    words = vocab if isinstance(vocab, dict) else {word for word, _ in vocab}
+    return any(not token["special"] or token["content"] in words for token in spec["added_tokens"])
+
+
+def _remove(spec: dict[str, Any], control: Mapping[str, int]) -> None:
+    """Take control tokens out of both the added tokens and the model's own vocabulary."""
+    model = spec["model"]
+    spec["added_tokens"] = [
+        token for token in spec["added_tokens"] if token["content"] not in control
+    ]
+    unreachable = control.keys() - {model.get("unk_token")}
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {
+            word: number for word, number in model["vocab"].items() if word not in unreachable
+        }
+    else:  # ids are places in this list, so words cannot be removed, only made unguessable
+        model["vocab"] = [
+            [secrets.token_hex() if word in unreachable else word, score]
+            for word, score in model["vocab"]
+        ]
+
+
+def _stop_prepending(spec: Mapping[str, Any]) -> bool:
+    """Switch off the space that a Metaspace puts before the first text only, as later pieces
+    are encoded on their own. Tells whether there was one."""
+    step = spec.get("pre_tokenizer") or {}
+    steps = [step, *step.get("pretokenizers", [])]
+    first = [step for step in steps if step.get("prepend_scheme") == "first"]
+    for step in first:
+        step["prepend_scheme"] = "never"
+    return bool(first)
+
+
+def _check(tokenizer: Tokenizer, control: Mapping[str, int], unknown: str | None) -> None:
+    tokens = [token for token in control if token != unknown]
+    forbidden = {control[token] for token in tokens}
+    for token, ids in zip(tokens, _probe(tokenizer, tokens), strict=True):
+        if not forbidden.isdisjoint(ids):
+            raise ValueError(f"tokenizer.json cannot encode {token!r} as text")
+
+
+def _probe(tokenizer: Tokenizer, tokens: Iterable[str]) -> list[list[int]]:
+    probes = [f"{token} {token}a{token}" for token in tokens]
+    return [
+        encoding.ids for encoding in tokenizer.encode_batch_fast(probes, add_special_tokens=False)
+    ]
