@@ -14,9 +14,9 @@ from gateway.health import health_routes
 from gateway.models import Models
 from gateway.openai.disconnect import ClientGone
 from gateway.openai.errors import on_client_gone, on_gateway_error, on_http_exception
+from gateway.openai.exchange import RequestContext
 from gateway.openai.routes import openai_routes
 from gateway.settings import Settings
-from gateway.openai.exchange import RequestContext
 
 
 def create_app(

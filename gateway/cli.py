@@ -27,7 +27,8 @@ def up(
         Path, typer.Option(help="Model repository; built there if it is missing.")
     ] = Path("repository"),
     engine: Annotated[
-        Literal["openvino", "simulated"], typer.Option(help="What runs the model: openvino (on this CPU) or simulated.")
+        Literal["openvino", "simulated"],
+        typer.Option(help="What runs the model: openvino (on this CPU) or simulated."),
     ] = "openvino",
     host: Host = None,
 ) -> None:

@@ -85,7 +85,9 @@ class Models:
         raise ModelNotFound(f"The model {name!r} does not exist.", param="model")
 
     async def check_ready(self) -> None:
-        """Raise EngineUnavailable with the reason unless every model can serve."""
+        """Raise EngineUnavailable with the reason unless there are models and all can serve."""
+        if not self._by_name and not self._waiting:
+            raise EngineUnavailable("There is no model yet.", retry_after_s=5)
         for name, reason in self._waiting.items():
             raise EngineUnavailable(f"The model {name!r} is not ready: {reason}", retry_after_s=5)
         for model in self:

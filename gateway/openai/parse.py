@@ -9,6 +9,7 @@ from gateway.errors import InvalidRequest, UnsupportedParameter
 from gateway.generation import Generation, Guide, Prompt, Sampling
 from gateway.models import Model
 from gateway.openai.chunks import StreamUsage
+from gateway.openai.guides import parse_chat_guide
 from gateway.openai.messages import parse_message
 from gateway.openai.parameters import IGNORED, REFUSED
 from gateway.openai.sampling import parse_sampling
@@ -85,7 +86,7 @@ def parse_chat(body: ChatCompletionRequest, model: Model, strict: bool) -> ChatT
     check_chat_only(body, model)
     tools = parse_tools(body)
     choice = parse_tool_choice(body, tools)
-    guide = None
+    guide = parse_chat_guide(body, tools, choice, model)
     spec = AnswerSpec(
         num_choices=body.n or 1,
         stops=parse_stops(body),

@@ -1,7 +1,7 @@
 """The half of a tokenizer that only knows text: no input makes it yield a control token."""
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import orjson
@@ -48,21 +48,34 @@ def _has_reachable_control(spec: Mapping[str, Any]) -> bool:
 
 
 def _remove(spec: dict[str, Any], control: Mapping[str, int]) -> None:
-    """Take control tokens out of both the added tokens and the model's own vocabulary."""
+    """Take control tokens out of both the added tokens and the model's own vocabulary.
+
+    The added tokens that stay move into the vocabulary, as they would be numbered anew otherwise.
+    """
     model = spec["model"]
-    spec["added_tokens"] = [
-        token for token in spec["added_tokens"] if token["content"] not in control
-    ]
+    kept = [token for token in spec["added_tokens"] if token["content"] not in control]
     unreachable = control.keys() - {model.get("unk_token")}
+    spec["added_tokens"] = kept
     if isinstance(model["vocab"], dict):
-        model["vocab"] = {
-            word: number for word, number in model["vocab"].items() if word not in unreachable
-        }
-    else:  # ids are places in this list, so words cannot be removed, only made unguessable
-        model["vocab"] = [
-            [secrets.token_hex() if word in unreachable else word, score]
-            for word, score in model["vocab"]
-        ]
+        words = {word: place for word, place in model["vocab"].items() if word not in unreachable}
+        model["vocab"] = words | {token["content"]: token["id"] for token in kept}
+    else:
+        model["vocab"] = _without(model["vocab"], unreachable, kept)
+
+
+def _without(
+    vocab: list[list[Any]], unreachable: Set[str], kept: list[dict[str, Any]]
+) -> list[list[Any]]:
+    """Ids are places in this list, so words are not taken out but made unguessable."""
+    size = max([len(vocab), *(token["id"] + 1 for token in kept)])
+    rows = [*vocab, *([None, 0.0] for _ in range(len(vocab), size))]
+    rows = [
+        [secrets.token_hex() if word is None or word in unreachable else word, score]
+        for word, score in rows
+    ]
+    for token in kept:
+        rows[token["id"]][0] = token["content"]
+    return rows
 
 
 def _stop_prepending(spec: Mapping[str, Any]) -> bool:

@@ -32,6 +32,7 @@ def configure_logs(level: str, log_format: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 def _renderers(log_format: str) -> list[structlog.typing.Processor]:

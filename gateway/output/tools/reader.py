@@ -1,0 +1,77 @@
+"""A text that arrives in pieces, read as if it were whole. Knows nothing of tools."""
+
+import re
+from collections.abc import Generator, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+Reading = Generator[None, None, T]
+"""A step of reading: it yields where the text so far ends, and returns what it read."""
+
+
+class Reader:
+    """The text fed so far, a position in it, and what was read since it was last taken.
+
+    More may be fed only when everything before is read: at a `yield`.
+    """
+
+    def __init__(self) -> None:
+        self._piece = ""
+        self._position = 0
+        self._kept: list[str] = []
+        self._from = 0
+        self._closed = False
+
+    def feed(self, text: str) -> None:
+        self._kept.append(self._piece[self._from :])
+        self._piece, self._position, self._from = text, 0, 0
+
+    def close(self) -> None:
+        """Say that the text is over: nothing yields from here on."""
+        self._closed = True
+
+    def take(self) -> str:
+        """Return what was read since the last time, once."""
+        self._kept.append(self._piece[self._from : self._position])
+        text = "".join(self._kept)
+        self._kept.clear()
+        self._from = self._position
+        return text
+
+    def give_back(self, text: str) -> None:
+        """Undo a `take`: `text` comes before what was read since."""
+        self._kept.insert(0, text)
+
+    def skip(self) -> None:
+        """Read the character that `peek` returned."""
+        self._position += 1
+
+    def peek(self) -> Reading[str]:
+        """Return the next character without reading it; empty where the text is over."""
+        while self._position == len(self._piece):
+            if self._closed:
+                return ""
+            yield
+        return self._piece[self._position]
+
+    def run(self, pattern: re.Pattern[str]) -> Reading[None]:
+        """Read as long as the characters match `pattern`, one class of characters, starred."""
+        while True:
+            found = pattern.match(self._piece, self._position)
+            self._position = found.end() if found else self._position
+            if self._closed or self._position < len(self._piece):
+                return
+            yield
+
+    def one_of(self, options: Iterable[str]) -> Reading[str]:
+        """Read one of `options`, or only as far as one may follow and return the empty string."""
+        seen, left = "", list(options)
+        while True:
+            char = yield from self.peek()
+            seen += char
+            left = [option for option in left if option.startswith(seen)]
+            if not char or not left:
+                return ""
+            self.skip()
+            if seen in left:
+                return seen
