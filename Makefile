@@ -1,0 +1,55 @@
+# make serve    start Triton, a model and the gateway
+# make test     run the tests
+# make check    lint, formatting, types
+# make install  only make .venv, from the pinned list
+# make lock     resolve that list again after pyproject.toml changed
+# ARGS="..." is passed on to what serve and test run.
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+UV := $(BIN)/uv
+INSTALLED := .venv/installed
+LOCK := requirements/lock.txt
+
+# uv does not read pip's configuration: hand it the index that pip is set to, if any.
+PIP_INDEX = $$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true)
+WITH_INDEX = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$(PIP_INDEX)}}"; \
+	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi;
+
+.PHONY: serve test check install lock
+
+serve: install
+	$(BIN)/gateway up $(ARGS)
+
+test: install
+	$(BIN)/pytest $(ARGS)
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(INSTALLED)
+
+lock: $(UV)
+	@$(WITH_INDEX) $(UV) pip compile pyproject.toml --all-extras --universal \
+		--python-version 3.10 --generate-hashes --no-annotate --no-header \
+		--quiet --output-file $(LOCK)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Python 3.10 to 3.13 is needed: make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+$(UV): requirements/uv.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements/uv.txt
+	@touch $@
+
+$(INSTALLED): $(LOCK) pyproject.toml $(UV)
+	@$(WITH_INDEX) VIRTUAL_ENV=.venv $(UV) pip sync --require-hashes $(LOCK) || \
+		$(BIN)/python -m pip install --no-deps --require-hashes -r $(LOCK)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation --editable .
+	@touch $@
