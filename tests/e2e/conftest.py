@@ -1,0 +1,94 @@
+"""The whole stack as its users start it: `gateway up` in a process of its own, once a session."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+START_TIMEOUT_S = 180
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Where a running stack is reached."""
+
+    url: str
+    triton: str
+    metrics_url: str
+    repository: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def model(self) -> str:
+        """The id of the one model it serves."""
+        return str(httpx.get(f"{self.url}/v1/models").json()["data"][0]["id"])
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return one of Triton's own metrics, summed over the label sets that fit."""
+        total = 0.0
+        for line in httpx.get(self.metrics_url).text.splitlines():
+            if line.startswith(name + "{") and all(f'{k}="{v}"' in line for k, v in labels.items()):
+                total += float(line.rsplit(" ", 1)[1])
+        return total
+
+
+def free_port() -> int:
+    """Return a loopback port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_stack(folder: Path, *options: str) -> Stack:
+    """Start `gateway up` and wait until it says it is ready."""
+    http_port, grpc_port = free_port(), free_port()
+    log = folder / "gateway-up.log"
+    command = [sys.executable, "-m", "gateway", "up", f"--http-port={http_port}"]
+    command += [f"--grpc-port={grpc_port}", f"--repository={folder / 'repository'}", *options]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not (found := re.search(r"http://\S+/metrics", log.read_text())):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    return Stack(
+        url=f"http://127.0.0.1:{http_port}",
+        triton=f"127.0.0.1:{grpc_port}",
+        metrics_url=found[0],
+        repository=folder / "repository",
+        process=process,
+    )
+
+
+def stop_stack(stack: Stack) -> int:
+    """Ask the stack to stop as a terminal or an init system would; return its exit status."""
+    os.kill(stack.process.pid, signal.SIGTERM)
+    return stack.process.wait(timeout=60)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """SmolLM2 on a real tritonserver behind a real gateway."""
+    running = start_stack(tmp_path_factory.mktemp("stack"))
+    yield running
+    stop_stack(running)
+
+
+@pytest.fixture(scope="session")
+def sdk(stack: Stack) -> Iterator[openai.OpenAI]:
+    """OpenAI's own client, pointed at the stack."""
+    with openai.OpenAI(base_url=f"{stack.url}/v1", api_key="none", max_retries=0) as client:
+        yield client
