@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+from gateway.openai.chat_task import ChatTask
 from gateway.openai.chunks import DONE, ChunkWriter
-from gateway.openai.parse import ChatTask
 from gateway.openai.shapes import JsonObject, logprobs_object, usage_object
 from gateway.output.events import (
     Content,
@@ -26,6 +26,7 @@ async def stream_chat(task: ChatTask, reply: Reply) -> AsyncGenerator[bytes, Non
     )
     ids = reply.generation.prompt.token_ids if task.spec.return_token_ids else ()
     opening = writer.opening(task.spec.num_choices, ids)
+    opening += writer.events(_echo(task), reply.usage)
     async for events in reply.steps():
         frames = opening + writer.events(events, reply.usage)
         opening = b""
@@ -37,6 +38,8 @@ async def stream_chat(task: ChatTask, reply: Reply) -> AsyncGenerator[bytes, Non
 async def collect_chat(task: ChatTask, reply: Reply) -> JsonObject:
     """Return the whole answer as CreateChatCompletionResponse."""
     choices = [_Choice(index) for index in range(task.spec.num_choices)]
+    for event in _echo(task):
+        choices[event.index].add(event)
     async for events in reply.steps():
         for event in events:
             choices[event.index].add(event)
@@ -49,6 +52,13 @@ async def collect_chat(task: ChatTask, reply: Reply) -> JsonObject:
     if spec.return_token_ids:
         completion["prompt_token_ids"] = reply.generation.prompt.token_ids
     return completion
+
+
+def _echo(task: ChatTask) -> list[Event]:
+    """Return what every choice repeats before the answer."""
+    if not task.echo:
+        return []
+    return [Content(index, task.echo) for index in range(task.spec.num_choices)]
 
 
 def _head(task: ChatTask, kind: str) -> JsonObject:

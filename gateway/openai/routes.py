@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request, Response
 from gateway.models import Model, Models
 from gateway.openai.bodies import read_body, schema_of
 from gateway.openai.chat import collect_chat, stream_chat
+from gateway.openai.chat_task import parse_chat
 from gateway.openai.disconnect import unless_gone
-from gateway.openai.parse import parse_chat
 from gateway.openai.schemas import ChatCompletionRequest
 from gateway.openai.sse import event_stream
 from gateway.output.answer import Answer

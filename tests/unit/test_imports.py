@@ -19,6 +19,7 @@ FLOORS = (
     {"gateway.app", "gateway.server"},
     {"gateway.serve", "gateway.up"},
     {"gateway.cli"},
+    {"gateway.__main__"},
 )
 PURE = ("gateway.prompt", "gateway.output", "gateway.generation", "gateway.errors")
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}

@@ -1,0 +1,144 @@
+"""What chat and text completions share, understood: every default, range and refusal, once."""
+
+from dataclasses import dataclass, replace
+
+import structlog
+
+from gateway.engine import Feature
+from gateway.errors import InvalidRequest, UnsupportedParameter
+from gateway.generation import Generation, Guide, Prompt
+from gateway.models import Model
+from gateway.openai.chunks import StreamUsage
+from gateway.openai.parameters import IGNORED, REFUSED
+from gateway.openai.sampling import parse_sampling
+from gateway.openai.schemas import GenerationRequest
+from gateway.output.answer import AnswerSpec
+from gateway.prompt.context import check_context
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A generation that lacks its prompt, and with it the room that is left for the answer."""
+
+    generation: Generation
+    max_tokens: int | None
+    max_model_len: int
+
+    def complete(self, prompt: Prompt) -> Generation:
+        """Return the generation. Raises ContextTooLong with both numbers."""
+        room = check_context(len(prompt.token_ids), self.max_tokens, self.max_model_len)
+        if self.generation.min_tokens > room:
+            raise InvalidRequest(
+                f"'min_tokens' is {self.generation.min_tokens}, but the answer has room for "
+                f"{room} tokens.",
+                param="min_tokens",
+            )
+        return replace(self.generation, prompt=prompt, max_tokens=room)
+
+
+def parse_draft(
+    body: GenerationRequest,
+    model: Model,
+    spec: AnswerSpec,
+    guide: Guide | None,
+    max_tokens: int | None,
+) -> Draft:
+    """Return the part of a generation that does not depend on the prompt.
+
+    With stop strings the engine streams even for a whole answer, so that meeting one ends the
+    generation at once.
+    """
+    check_features(body, model)
+    generation = Generation(
+        prompt=Prompt((), ""),
+        max_tokens=0,
+        min_tokens=body.min_tokens or 0,
+        num_sequences=spec.num_choices,
+        sampling=parse_sampling(body, model),
+        end_ids=parse_end_ids(body, model),
+        bad_words=tuple(tuple(model.tokenizer.encode(word)) for word in body.bad_words or ()),
+        logit_bias=parse_logit_bias(body, model),
+        guide=guide,
+        logprobs=spec.logprobs,
+        streaming=bool(body.stream) or bool(spec.stops),
+    )
+    return Draft(generation, max_tokens, model.max_model_len)
+
+
+def parse_stops(body: GenerationRequest) -> tuple[str, ...]:
+    """Return the stop strings. Raises InvalidRequest for an empty one."""
+    stops = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
+    if "" in stops:
+        raise InvalidRequest("A stop string must not be empty.", param="stop")
+    return stops
+
+
+def parse_end_ids(body: GenerationRequest, model: Model) -> tuple[int, ...]:
+    """Return every token id that ends the answer, the model's own first."""
+    own = () if body.ignore_eos else model.tokenizer.end_ids
+    further = tuple(body.stop_token_ids or ())
+    if further:
+        model.require(Feature.STOP_TOKEN_IDS, "stop_token_ids")
+    for token_id in further:
+        _check_token_id(token_id, model, "stop_token_ids")
+    return tuple(dict.fromkeys((*own, *further)))
+
+
+def parse_logit_bias(body: GenerationRequest, model: Model) -> tuple[tuple[int, float], ...]:
+    """Return token ids and what is added to their logits, in order of id."""
+    if not body.logit_bias:
+        return ()
+    model.require(Feature.LOGIT_BIAS, "logit_bias")
+    pairs = sorted((int(token), value) for token, value in body.logit_bias.items())
+    for token_id, _ in pairs:
+        _check_token_id(token_id, model, "logit_bias")
+    return tuple(pairs)
+
+
+def parse_stream_usage(body: GenerationRequest) -> StreamUsage:
+    """Return which chunks carry the usage. Raises InvalidRequest without a stream."""
+    options = body.stream_options
+    if options is None:
+        return StreamUsage()
+    if not body.stream:
+        raise InvalidRequest("'stream_options' is only for streams.", param="stream_options")
+    at_end = bool(options.include_usage)
+    return StreamUsage(at_end=at_end, always=at_end and bool(options.continuous_usage_stats))
+
+
+def check_unknown(body: GenerationRequest, strict: bool) -> None:
+    """Pass over what is known to do nothing, refuse what would change the answer.
+
+    Names nobody knows are ignored as well, unless `strict`.
+    """
+    for name, value in (body.model_extra or {}).items():
+        if value is None:
+            continue
+        if name in REFUSED:
+            raise UnsupportedParameter(REFUSED[name], param=name)
+        if strict and name not in IGNORED:
+            raise InvalidRequest(
+                f"Unknown parameter: {name!r}.", param=name, code="unknown_parameter"
+            )
+        log.debug("parameter_ignored", param=name)
+
+
+def check_features(body: GenerationRequest, model: Model) -> None:
+    """Raise UnsupportedParameter for what this model's engine does not have."""
+    if (body.n or 1) > 1:
+        model.require(Feature.NUM_SEQUENCES, "n")
+    if body.min_tokens:
+        model.require(Feature.MIN_TOKENS, "min_tokens")
+    if body.bad_words:
+        model.require(Feature.BAD_WORDS, "bad_words")
+
+
+def _check_token_id(token_id: int, model: Model, param: str) -> None:
+    if token_id >= model.tokenizer.vocab_size:
+        raise InvalidRequest(
+            f"{param!r} has token id {token_id}, but the vocabulary ends at "
+            f"{model.tokenizer.vocab_size - 1}.",
+            param=param,
+        )
