@@ -14,7 +14,7 @@ class StopCause(Enum):
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, gc=False):
-    """A sampled token: its text (U+FFFD where bytes are not yet a character), bytes, natural log."""
+    """A sampled token: its text (U+FFFD where bytes are no character yet), bytes, natural log."""
 
     token: str
     bytes: bytes

@@ -48,7 +48,8 @@ def _call(tools: Sequence[Tool], place: str) -> dict[str, Any]:
 
 
 def _call_of(tool: Tool, place: str) -> dict[str, Any]:
-    parameters = tool.parameters or {"type": "object", "properties": {}}
+    nothing = {"properties": {}, "additionalProperties": False}
+    parameters = {"type": "object", **(tool.parameters or nothing)}
     moved = _move_references(parameters, f"{place}/properties/parameters")
     return {
         "type": "object",

@@ -34,8 +34,9 @@ class CallParser(ABC):
         self._reader = Reader()
         self._events: list[ToolEvent] = []
         self._kind: type[Text] | type[CallArguments] | None = None  # what is being read, if known
-        self._called = False
-        self._content = _NOT_TAG if self._tags() else _ANY
+        self._num_calls = 0
+        self._announced = self._tags()
+        self._content = _NOT_TAG if self._announced else _ANY
         self._steps = self._read()
 
     def push(self, text: str) -> list[ToolEvent]:
@@ -62,7 +63,7 @@ class CallParser(ABC):
     def _begin(self, name: str) -> None:
         self._reader.take()
         self._events.append(CallBegin(name))
-        self._called = True
+        self._num_calls += 1
 
     def _arguments(self, text: str) -> None:
         self._add(CallArguments, text)
@@ -80,23 +81,22 @@ class CallParser(ABC):
         between = True  # nothing but separators since the start or since the last call
         while True:
             if between:
-                yield from self._reader.run(_SEPARATORS if self._called else SPACE)
+                yield from self._reader.run(_SEPARATORS if self._num_calls else SPACE)
             char = yield from self._reader.peek()
             if not char:
                 break
             between = yield from self._attempt(char, between)
             if not between:
                 yield from self._read_content()
-        if not (between and self._called):
+        if not (between and self._num_calls):
             self._add(Text, self._reader.take())
 
     def _attempt(self, char: str, between: bool) -> Reading[bool]:
         attempt = self._untagged(char) if between else None
         if attempt is not None:
             return (yield from attempt())
-        tags = self._tags()
-        tag = (yield from self._reader.one_of(tags)) if char == "<" else ""
-        return (yield from tags[tag]()) if tag else False
+        tag = (yield from self._reader.one_of(self._announced)) if char == "<" else ""
+        return (yield from self._announced[tag]()) if tag else False
 
     def _read_content(self) -> Reading[None]:
         self._add(Text, self._reader.take())

@@ -75,3 +75,17 @@ class Reader:
             self.skip()
             if seen in left:
                 return seen
+
+    def quoted(self, quote: str, inside: re.Pattern[str]) -> Reading[None]:
+        """Read to the end of a string, its opening quote read; a backslash escapes any character.
+
+        `inside` matches what is neither the quote nor a backslash.
+        """
+        while True:
+            yield from self.run(inside)
+            char = yield from self.peek()
+            self._position += bool(char)
+            if char in ("", quote):
+                return
+            if (yield from self.peek()):
+                self.skip()
