@@ -1,9 +1,10 @@
 """What postprocessing does: token deltas into text. Knows no Triton API.
 
 A delta may end inside a character, and what a token reads as may depend on the one before it. So
-while streaming, the last tokens of each request are remembered under its request id. Nothing
-tells this model that a request has ended: a character that is still incomplete then is not shown,
-and requests without an id have their deltas decoded one by one.
+the last tokens of each sequence are remembered under its request id. An ensemble cannot tell this
+model that a request has ended, nor whether it streams: a character that is incomplete at the end
+is not shown, or would appear as U+FFFD at the start of a later request with the same id. Without
+an id every response is decoded by itself, which is exact where an answer is one response.
 """
 
 from collections import OrderedDict
@@ -50,7 +51,7 @@ class TextStream:
 
 
 class TextStreams:
-    """Decodes responses of `tensorrt_llm`, streaming or not; the newest 4096 streams are known."""
+    """Decodes the responses of `tensorrt_llm`, knowing the 4096 sequences that were last active."""
 
     def __init__(self, tokenizer: Tokenizer, *, skips_special: bool) -> None:
         self._tokenizer = tokenizer
@@ -71,8 +72,7 @@ class TextStreams:
             ids[:length].tolist()
             for ids, length in zip(tensors["TOKENS_BATCH"][0], lengths, strict=True)
         ]
-        is_streaming = "STREAMING" in tensors and bool(tensors["STREAMING"].any())
-        if is_streaming and request_id and len(beams) == 1:
+        if request_id and len(beams) == 1:
             index = int(tensors["SEQUENCE_INDEX"].item()) if "SEQUENCE_INDEX" in tensors else 0
             texts = [self._stream(request_id, index).push(beams[0])]
         else:

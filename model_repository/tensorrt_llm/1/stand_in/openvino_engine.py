@@ -7,11 +7,17 @@ import numpy as np
 import openvino
 import openvino_genai
 
-from stand_in.contract import Request, Tensors, UnsupportedTensor, words
+from stand_in.contract import Refused, Request, Tensors, UnsupportedTensor, words
 from stand_in.engine import Progress
 from stand_in.guides import GuideCheck, structured_output
 
 _CACHE_GB = 1
+# In full precision, a sequence has the same tokens alone, in any batch, and from a cached prefix.
+_EXACT = {
+    "INFERENCE_PRECISION_HINT": openvino.Type.f32,
+    "KV_CACHE_PRECISION": openvino.Type.f32,
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+}
 
 
 class OpenVinoEngine:
@@ -27,27 +33,23 @@ class OpenVinoEngine:
         scheduler.max_num_seqs = max_num_seqs
         scheduler.dynamic_split_fuse = True
         scheduler.enable_prefix_caching = reuses_kv_cache
-        self._pipeline = openvino_genai.ContinuousBatchingPipeline(model, scheduler, "CPU")
-        self._guides = GuideCheck(self._pipeline.get_tokenizer())
+        self._pipeline = openvino_genai.ContinuousBatchingPipeline(model, scheduler, "CPU", _EXACT)
+        tokenizer = self._pipeline.get_tokenizer()
+        self._vocab_size = len(tokenizer.get_vocab())
+        self._guides = GuideCheck(tokenizer)
         self._max_num_seqs = max_num_seqs
         self._handles: dict[int, openvino_genai.GenerationHandle] = {}
         self._warm_up()
 
     def check(self, tensors: Tensors, request: Request) -> None:
         """Return if the request can be honoured; raise Refused, naming the tensor, if not."""
-        if "beam_width" in tensors and tensors["beam_width"].max() > 1:
-            raise UnsupportedTensor("beam_width", "no beam search")
-        if words(tensors, "bad_words_list"):
-            raise UnsupportedTensor("bad_words_list", "no words can be banned")
-        if "embedding_bias" in tensors and tensors["embedding_bias"].any():
-            raise UnsupportedTensor("embedding_bias", "logits cannot be biased")
-        if request.repetition_penalty <= 0:
-            raise UnsupportedTensor("repetition_penalty", "it must be above 0")
-        for name in ("presence_penalty", "frequency_penalty"):
-            if not -2 <= getattr(request, name) <= 2:
-                raise UnsupportedTensor(name, "it must be between -2 and 2")
+        for token in request.input_ids:
+            if not 0 <= token < self._vocab_size:
+                raise Refused(f"tensor 'input_ids' holds {token}, which is no token of the model")
         if request.num_return_sequences > self._max_num_seqs:
             raise UnsupportedTensor("num_return_sequences", f"at most {self._max_num_seqs}")
+        _check_decoding(tensors)
+        _check_penalties(request)
 
     def has_room(self, request: Request) -> bool:
         """Whether all sequences of the request can start now."""
@@ -86,6 +88,23 @@ class OpenVinoEngine:
         while self._pipeline.has_non_finished_requests():
             self._pipeline.step()
         self.stop(0)
+
+
+def _check_decoding(tensors: Tensors) -> None:
+    if "beam_width" in tensors and tensors["beam_width"].max() > 1:
+        raise UnsupportedTensor("beam_width", "no beam search")
+    if words(tensors, "bad_words_list"):
+        raise UnsupportedTensor("bad_words_list", "no words can be banned")
+    if "embedding_bias" in tensors and tensors["embedding_bias"].any():
+        raise UnsupportedTensor("embedding_bias", "logits cannot be biased")
+
+
+def _check_penalties(request: Request) -> None:
+    if not request.repetition_penalty > 0:
+        raise UnsupportedTensor("repetition_penalty", "it must be above 0")
+    for name in ("presence_penalty", "frequency_penalty"):
+        if not -2 <= getattr(request, name) <= 2:
+            raise UnsupportedTensor(name, "it must be between -2 and 2")
 
 
 def _config(request: Request, index: int) -> openvino_genai.GenerationConfig:

@@ -1,0 +1,70 @@
+"""Real tritonservers over a real model and over the simulator, one of each per session."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from build_engine.repository import Repository, RepositorySpec, build
+from build_engine.templates import render, templates_folder
+from gateway.embedded import TritonServer
+from gateway.platform import Platform, PlatformUnsupported, check_platform
+
+SCRIPT = Path(__file__).parents[1] / "data" / "simulator.json"
+SIMULATED = {
+    "triton_backend": "python",
+    "triton_max_batch_size": "64",
+    "decoupled_mode": "True",
+    "max_queue_delay_microseconds": "0",
+    "max_queue_size": "8",
+    "logits_datatype": "TYPE_FP32",
+    "encoder_input_features_data_type": "TYPE_FP16",
+    "prompt_embedding_table_data_type": "TYPE_FP16",
+    "preprocessing_instance_count": "1",
+    "engine": "simulated",
+    "max_seq_len": "2048",
+}
+
+
+@pytest.fixture(scope="session")
+def openvino_repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """SmolLM2-135M-Instruct behind the contract of TensorRT-LLM, as build-engine writes it."""
+    _require_platform()
+    return build(RepositorySpec(engine="openvino", output=tmp_path_factory.mktemp("openvino")))
+
+
+@pytest.fixture(scope="session")
+def openvino_server(openvino_repository: Repository, log_folder: Path) -> Iterator[TritonServer]:
+    """A server that runs the real model."""
+    log_file = log_folder / "openvino.log"
+    with TritonServer(openvino_repository.path, log_file=log_file) as server:
+        server.wait_ready(120)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def simulated_server(
+    openvino_repository: Repository, tmp_path_factory: pytest.TempPathFactory, log_folder: Path
+) -> Iterator[TritonServer]:
+    """A server whose answers are in tests/data/simulator.json; at most 8 requests may wait."""
+    repository = tmp_path_factory.mktemp("simulated")
+    render(templates_folder(), repository, SIMULATED)
+    Path(repository, "ensemble", "1").mkdir(exist_ok=True)
+    shutil.copytree(openvino_repository.tokenizer_dir, repository / "tensorrt_llm" / "tokenizer")
+    shutil.copy(SCRIPT, repository / "tensorrt_llm" / "1")
+    with TritonServer(repository, log_file=log_folder / "simulated.log") as server:
+        server.wait_ready(60)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def log_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs")
+
+
+def _require_platform() -> None:
+    try:
+        check_platform(Platform.detect())
+    except PlatformUnsupported as reason:
+        pytest.skip(str(reason))
