@@ -1,10 +1,11 @@
 """The `build-engine` command. Parses, draws and reports; the work is imported when it is due."""
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from build_engine.tokenizer import tokenizer_command
 
 if TYPE_CHECKING:
     from build_engine.repository import Repository
@@ -16,26 +17,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-class EngineName(str, Enum):
-    """What runs the model behind Triton."""
-
-    openvino = "openvino"
-    simulated = "simulated"
-
-
-@app.callback()
-def root() -> None:
-    """Turn model weights into a Triton model repository."""
+app.command("tokenizer")(tokenizer_command)
 
 
 @app.command()
 def repository(
     output: Annotated[Path, typer.Option(help="Folder to write.", file_okay=False)],
     engine: Annotated[
-        EngineName, typer.Option(help="A real model on the CPU, or a simulator with a script.")
-    ] = EngineName.openvino,
+        Literal["openvino", "simulated"],
+        typer.Option(help="A real model on the CPU, or a simulator with a script."),
+    ] = "openvino",
     model: Annotated[
         Path | None,
         typer.Option(
@@ -62,7 +53,7 @@ def repository(
     from build_engine.errors import BuildError
     from build_engine.repository import RepositorySpec, build
 
-    spec = RepositorySpec(engine.value, output, model, tokenizer, script)
+    spec = RepositorySpec(engine, output, model, tokenizer, script)
     try:
         with ProgressBars() as progress:
             built = build(spec, progress)

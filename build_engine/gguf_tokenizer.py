@@ -7,13 +7,9 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from build_engine.gguf import BadGguf, Gguf
+from build_engine.tokenizer import LLAMA3_SPLIT
 
 _CONTROL, _USER_DEFINED = 3, 4
-# Where Llama 3's own pattern splits text into words, digits by threes, punctuation and spaces.
-_LLAMA3_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 # Tokens by which the Llama 3 family ends an answer; its GGUFs record only one of them.
 _ENDS_OF_ANSWER = ("<|end_of_text|>", "<|eom_id|>", "<|eot_id|>")
 
@@ -27,7 +23,7 @@ def _smollm() -> pre_tokenizers.PreTokenizer:
 
 
 def _llama3() -> pre_tokenizers.PreTokenizer:
-    split = pre_tokenizers.Split(Regex(_LLAMA3_SPLIT), behavior="isolated")
+    split = pre_tokenizers.Split(Regex(LLAMA3_SPLIT), behavior="isolated")
     bytes_only = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     return pre_tokenizers.Sequence([split, bytes_only])
 

@@ -16,7 +16,7 @@ from build_engine.errors import BuildError
 ReleaseName = Literal["llama-3", "llama-3.1", "llama-3.2", "llama-3.3"]
 
 # How Meta's tokenizer cuts text before merging bytes (llama3/tokenizer.py, pat_str).
-_PATTERN = (
+LLAMA3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -140,7 +140,7 @@ def _tokenizer(ranks: dict[bytes, int], special_tokens: list[str]) -> Tokenizer:
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_PATTERN), behavior="isolated"),
+            pre_tokenizers.Split(Regex(LLAMA3_SPLIT), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

