@@ -28,8 +28,7 @@ OWN_TEMPLATE = "tokenizer"
 _NOT_ASCII = re.compile(r"[^\x00-\x7f\ud800-\udfff]")
 # What running a template on unexpected input raises, besides Jinja's own errors.
 _RENDER_ERRORS = (
-    TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError,
-    ValueError,
+    TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError,
 )  # fmt: skip
 
 

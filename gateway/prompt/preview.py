@@ -46,9 +46,8 @@ def render_file(tokenizer_dir: Path, template_name: str | None, stream: IO[bytes
     """
     conversation = read_conversation(stream.read())
     tokenizer = Tokenizer.load(tokenizer_dir)
-    template = template_for(tokenizer, template_name)
-    prompt = PromptRenderer(tokenizer, template).render(conversation)
-    return Preview(pieces=template.render(conversation), prompt=prompt)
+    renderer = PromptRenderer(tokenizer, template_for(tokenizer, template_name))
+    return Preview(renderer.pieces(conversation), renderer.render(conversation))
 
 
 def read_conversation(source: bytes) -> Conversation:

@@ -34,11 +34,18 @@ class PromptRenderer:
 
     def render(self, conversation: Conversation) -> Prompt:
         """Return the prompt of a conversation; raise InvalidRequest where it has no form."""
-        return self._assemble(self.template.render(conversation))
+        return self._assemble(self.pieces(conversation))
 
     async def render_async(self, conversation: Conversation) -> Prompt:
         """Like `render`, without holding up the event loop for long texts."""
-        return await self._assemble_async(self.template.render(conversation))
+        return await self._assemble_async(self.pieces(conversation))
+
+    def pieces(self, conversation: Conversation) -> list[Piece]:
+        """Return what the template writes; raise InvalidRequest where it has no form."""
+        try:
+            return self.template.render(conversation)
+        except RecursionError as error:
+            raise InvalidRequest("Tools or arguments are nested too deeply.") from error
 
     def encode_text(self, text: str, *, parse_special: bool = False) -> Prompt:
         """Return the prompt of raw text, opened by the model's BOS exactly once.

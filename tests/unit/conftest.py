@@ -1,12 +1,15 @@
 """Tokenizer folders that several test files read, and the figures that tests report."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import llama_models.llama3
 import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from build_engine.tokenizer import convert
+from gateway.prompt.tokenizer import Tokenizer as PromptTokenizer
 
 Figure = Callable[[str], None]
 
@@ -37,3 +40,42 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, line in report.user_properties:
             if name == "figure":
                 terminalreporter.write_line(str(line))
+
+
+@pytest.fixture(scope="session")
+def llama3(llama3_folder: Path) -> PromptTokenizer:
+    """The tokenizer of that folder."""
+    return PromptTokenizer.load(llama3_folder)
+
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content"
+    " + '<|im_end|>' + '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def chatml_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small byte-level tokenizer that knows ChatML, its control tokens of every kind.
+
+    As in SmolLM2 they stand in the model's own vocabulary; as in Qwen some are not flagged special.
+    """
+    folder = tmp_path_factory.mktemp("chatml")
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(["the user and the assistant think about tools " * 5], trainer)
+    backend.add_special_tokens([AddedToken("<|end|>", lstrip=True, rstrip=True)])
+    backend.add_tokens([AddedToken("<think>"), AddedToken("<tool>", normalized=True), "    "])
+    backend.save(str(folder / "tokenizer.json"))
+    named = {"bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}}
+    (folder / "tokenizer_config.json").write_text(json.dumps({**named, "chat_template": CHATML}))
+    (folder / "generation_config.json").write_text('{"eos_token_id": 0}')
+    return folder

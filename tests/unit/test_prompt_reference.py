@@ -16,7 +16,7 @@ from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.template import template_for
 from gateway.prompt.tokenizer import Tokenizer
 
-NUM_DIALOGS = 400
+NUM_DIALOGS = 1000
 # Meta's plain form: no knowledge and date header.
 PLAIN = {"preamble": False}
 WORDS = [
@@ -42,11 +42,6 @@ def reference(meta_tokenizer: Path) -> ReferenceTokenizer:
     return ReferenceTokenizer(meta_tokenizer)
 
 
-@pytest.fixture(scope="module")
-def tokenizer(llama3_folder: Path) -> Tokenizer:
-    return Tokenizer.load(llama3_folder)
-
-
 def random_text(chance: random.Random) -> str:
     return "".join(chance.choices(WORDS, k=chance.choice((0, 1, 2, 5, 12))))
 
@@ -61,10 +56,10 @@ def reference_message(message: Message) -> RawMessage:
 
 
 def test_token_ids_equal_metas_reference_for_generated_dialogs(
-    tokenizer: Tokenizer, reference: ReferenceTokenizer, figure: Callable[[str], None]
+    llama3: Tokenizer, reference: ReferenceTokenizer, figure: Callable[[str], None]
 ) -> None:
     chance = random.Random(3)
-    renderer = PromptRenderer(tokenizer, template_for(tokenizer, "llama-3.1"))
+    renderer = PromptRenderer(llama3, template_for(llama3, "llama-3.1"))
     dialogs = [random_dialog(chance) for _ in range(NUM_DIALOGS)]
     expected = ChatFormat(reference)
 
@@ -81,10 +76,10 @@ def test_token_ids_equal_metas_reference_for_generated_dialogs(
 
 @pytest.mark.parametrize("release", ["llama-3", "llama-3.2", "llama-3.3"])
 def test_every_release_equals_the_reference_in_plain_chat(
-    tokenizer: Tokenizer, reference: ReferenceTokenizer, release: str
+    llama3: Tokenizer, reference: ReferenceTokenizer, release: str
 ) -> None:
     chat = tuple(Message(role, f" {role.value}\n") for role in list(Role)[:4])
-    renderer = PromptRenderer(tokenizer, template_for(tokenizer, release))
+    renderer = PromptRenderer(llama3, template_for(llama3, release))
     raw = [reference_message(message) for message in chat]
 
     ids = renderer.render(Conversation(chat, template_kwargs=PLAIN)).token_ids
@@ -93,7 +88,7 @@ def test_every_release_equals_the_reference_in_plain_chat(
 
 
 def test_code_for_the_interpreter_equals_the_reference(
-    tokenizer: Tokenizer, reference: ReferenceTokenizer
+    llama3: Tokenizer, reference: ReferenceTokenizer
 ) -> None:
     code = "print(1)\n"
     chat = (
@@ -119,7 +114,7 @@ def test_code_for_the_interpreter_equals_the_reference(
         ),
         RawMessage(role="tool", content="1"),
     ]
-    renderer = PromptRenderer(tokenizer, template_for(tokenizer, "llama-3.1"))
+    renderer = PromptRenderer(llama3, template_for(llama3, "llama-3.1"))
     kwargs = {**PLAIN, "builtin_tools": ["code_interpreter"]}
 
     ids = renderer.render(Conversation(chat, template_kwargs=kwargs)).token_ids
@@ -128,7 +123,7 @@ def test_code_for_the_interpreter_equals_the_reference(
 
 
 def test_text_has_the_ids_of_metas_tokenizer(
-    tokenizer: Tokenizer, reference: ReferenceTokenizer, figure: Callable[[str], None]
+    llama3: Tokenizer, reference: ReferenceTokenizer, figure: Callable[[str], None]
 ) -> None:
     chance = random.Random(5)
     texts = [*WORDS, *("".join(chance.choices(WORDS, k=20)) for _ in range(500))]
@@ -138,7 +133,7 @@ def test_text_has_the_ids_of_metas_tokenizer(
     different = [
         text
         for text in texts
-        if tokenizer.encode(text) != reference.encode(text, bos=False, eos=False)
+        if llama3.encode(text) != reference.encode(text, bos=False, eos=False)
     ]
 
     figure(f"{len(different)} of {len(texts)} texts differ from Meta's tokenizer")
@@ -146,13 +141,13 @@ def test_text_has_the_ids_of_metas_tokenizer(
 
 
 def test_special_tokens_have_the_ids_of_metas_tokenizer(
-    tokenizer: Tokenizer, reference: ReferenceTokenizer
+    llama3: Tokenizer, reference: ReferenceTokenizer
 ) -> None:
-    shared = reference.special_tokens.keys() & tokenizer.special_ids.keys()
+    shared = reference.special_tokens.keys() & llama3.special_ids.keys()
     named = {token for token in shared if "reserved" not in token}
 
-    assert {token: tokenizer.special_ids[token] for token in named} == {
+    assert {token: llama3.special_ids[token] for token in named} == {
         token: reference.special_tokens[token] for token in named
     }
-    assert len(tokenizer.special_ids) == 256
-    assert tokenizer.vocab_size == reference.n_words
+    assert len(llama3.special_ids) == 256
+    assert llama3.vocab_size == reference.n_words
