@@ -23,8 +23,22 @@ class Feature(Enum):
     LORA = "LoRA adapters"
 
 
-class Engine(Protocol):
-    """Something that generates tokens: Triton's models, or a script in a test."""
+class Generator(Protocol):
+    """Something that generates tokens."""
+
+    def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
+        """Yield deltas as they are produced, then exactly one Finished.
+
+        Closing the iterator cancels the generation on the server.
+
+        Raises EngineUnavailable or Overloaded before the first item, InvalidRequest where the
+        engine refuses a parameter, EngineFailure at any point; anything else is a bug.
+        """
+        ...
+
+
+class Engine(Generator, Protocol):
+    """What a model generates with: one of Triton's models, or a script in a test."""
 
     @property
     def features(self) -> frozenset[Feature]:
@@ -39,16 +53,6 @@ class Engine(Protocol):
     @property
     def max_model_len(self) -> int:
         """Tokens of context, prompt and answer together."""
-        ...
-
-    def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
-        """Yield deltas as they are produced, then exactly one Finished.
-
-        Closing the iterator cancels the generation on the server.
-
-        Raises EngineUnavailable or Overloaded before the first item, InvalidRequest where the
-        engine refuses a parameter, EngineFailure at any point; anything else is a bug.
-        """
         ...
 
     async def check_ready(self) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from gateway.engine import Engine
+from gateway.engine import Generator
 from gateway.generation import Finished, Generation, Usage
 from gateway.output.answer import Answer
 from gateway.output.events import Event
@@ -12,7 +12,7 @@ from gateway.output.events import Event
 class Reply:
     """One generation's answer. `usage` is right at every step and final after the last."""
 
-    def __init__(self, engine: Engine, generation: Generation, answer: Answer) -> None:
+    def __init__(self, engine: Generator, generation: Generation, answer: Answer) -> None:
         self.generation = generation
         self._engine = engine
         self._answer = answer

@@ -8,6 +8,7 @@ from uuid import uuid4
 from gateway.openai.chat_task import ChatTask
 from gateway.openai.chunks import DONE, ChunkWriter
 from gateway.openai.shapes import JsonObject, logprobs_object, usage_object
+from gateway.output.answer import Answer
 from gateway.output.events import (
     Content,
     Event,
@@ -17,6 +18,13 @@ from gateway.output.events import (
     ToolCallBegin,
 )
 from gateway.reply import Reply
+
+
+async def chat_reply(task: ChatTask) -> Reply:
+    """Render the conversation and return the answer to come; nothing is generated yet."""
+    prompt = await task.model.renderer.render_async(task.conversation)
+    answer = Answer(task.spec, task.model.vocabulary)
+    return Reply(task.model.engine, task.draft.complete(prompt), answer)
 
 
 async def stream_chat(task: ChatTask, reply: Reply) -> AsyncGenerator[bytes, None]:

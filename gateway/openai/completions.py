@@ -1,1 +1,172 @@
 """A text completion on OpenAI's wire: one or several prompts, as chunks or one whole answer."""
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import orjson
+
+from gateway.generation import Finished, FinishReason, Generation, Item, Usage
+from gateway.openai.chunks import DONE
+from gateway.openai.completion_task import CompletionTask
+from gateway.openai.merge import merged
+from gateway.openai.shapes import JsonObject, usage_object
+from gateway.output.answer import Answer
+from gateway.output.events import ChoiceEnd, Content, Event, StopCause, TokenLogprob
+from gateway.reply import Reply
+
+
+async def completion_replies(task: CompletionTask) -> list[Reply]:
+    """Render every prompt and return the answers to come; nothing is generated yet."""
+    prompts = [await task.render(given) for given in task.prompts]
+    return [
+        Reply(
+            _Silence() if task.draft.max_tokens == 0 else task.model.engine,
+            task.draft.complete(prompt),
+            Answer(task.spec, task.model.vocabulary),
+        )
+        for prompt in prompts
+    ]
+
+
+async def stream_completion(
+    task: CompletionTask, replies: Sequence[Reply]
+) -> AsyncGenerator[bytes, None]:
+    """Yield the frames of a completion stream, the prompts' answers interleaved by index."""
+    head = _head(task)
+    candidates = [_Candidates(task, number) for number in range(len(replies))]
+    async for number, events in merged([reply.steps() for reply in replies]):
+        usage = usage_object(_total(replies)) if task.stream_usage.always else None
+        frames = [
+            _frame({**head, "choices": [choice]}, task, usage)
+            for choice in candidates[number].changes(events)
+        ]
+        yield b"".join(frames)
+    if task.stream_usage.at_end:
+        yield _frame({**head, "choices": []}, task, usage_object(_total(replies)))
+    yield DONE
+
+
+async def collect_completion(task: CompletionTask, replies: Sequence[Reply]) -> JsonObject:
+    """Return the whole answer as CreateCompletionResponse, choices in the order of prompts."""
+    candidates = [_Candidates(task, number) for number in range(len(replies))]
+    async for number, events in merged([reply.steps() for reply in replies]):
+        candidates[number].add(events)
+    choices = [choice for of_prompt in candidates for choice in of_prompt.best()]
+    return {**_head(task), "choices": choices, "usage": usage_object(_total(replies))}
+
+
+def _head(task: CompletionTask) -> JsonObject:
+    return {
+        "id": f"cmpl-{uuid4().hex}",
+        "object": "text_completion",
+        "created": int(time.time()),
+        "model": task.model.id,
+        "system_fingerprint": task.model.fingerprint,
+    }
+
+
+def _frame(chunk: JsonObject, task: CompletionTask, usage: JsonObject | None) -> bytes:
+    if task.stream_usage.at_end:
+        chunk["usage"] = usage
+    return b"data: " + orjson.dumps(chunk) + b"\n\n"
+
+
+def _total(replies: Sequence[Reply]) -> Usage:
+    usages = [reply.usage for reply in replies]
+    return Usage(
+        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        cached_tokens=sum(usage.cached_tokens for usage in usages),
+    )
+
+
+class _Silence:
+    """Generates nothing, for a prompt that is only to be echoed."""
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
+        yield Finished((FinishReason.LENGTH,) * generation.num_sequences)
+
+
+class _Candidates:
+    """The answers to one prompt."""
+
+    def __init__(self, task: CompletionTask, number: int) -> None:
+        echo = task.echoed(task.prompts[number])
+        first = number * task.n
+        self._n = task.n
+        self._all = [_Choice(first + i, task, echo) for i in range(task.num_candidates)]
+
+    def add(self, events: list[Event]) -> None:
+        for event in events:
+            self._all[event.index].add(event)
+
+    def changes(self, events: list[Event]) -> list[JsonObject]:
+        """Return what these events add, one choice object for each choice they touch."""
+        self.add(events)
+        touched = dict.fromkeys(event.index for event in events)
+        return [self._all[index].take() for index in touched]
+
+    def best(self) -> list[JsonObject]:
+        """Return the n likeliest per token, numbered anew."""
+        ranked = sorted(self._all, key=lambda choice: -choice.mean_logprob)[: self._n]
+        first = self._all[0].index
+        return [{**choice.take(), "index": first + i} for i, choice in enumerate(ranked)]
+
+
+@dataclass(slots=True)
+class _Choice:
+    """One answer: what came since it was last taken."""
+
+    index: int
+    task: CompletionTask
+    text: str
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    cause: StopCause | None = None
+    offset: int = 0
+    num_ranked: int = 0
+    sum_logprobs: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.offset = len(self.text)
+
+    @property
+    def mean_logprob(self) -> float:
+        return self.sum_logprobs / self.num_ranked if self.num_ranked else 0.0
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, Content):
+            self.text += event.text
+            self.token_ids += event.token_ids
+            self.logprobs += event.logprobs
+            self.num_ranked += len(event.logprobs)
+            self.sum_logprobs += sum(entry.logprob for entry in event.logprobs)
+        elif isinstance(event, ChoiceEnd):
+            self.cause = event.cause
+
+    def take(self) -> JsonObject:
+        """Return the choice object for what came since, and begin anew."""
+        choice: JsonObject = {
+            "index": self.index,
+            "text": self.text,
+            "logprobs": self._logprobs_object() if self.task.has_logprobs else None,
+            "finish_reason": self.cause.value if self.cause else None,
+        }
+        if self.task.spec.return_token_ids:
+            choice["token_ids"] = self.token_ids
+        self.text, self.logprobs, self.token_ids = "", [], []
+        return choice
+
+    def _logprobs_object(self) -> JsonObject:
+        offsets = []
+        for entry in self.logprobs:
+            offsets.append(self.offset)
+            self.offset += len(entry.token)
+        return {
+            "tokens": [entry.token for entry in self.logprobs],
+            "token_logprobs": [entry.logprob for entry in self.logprobs],
+            "top_logprobs": [{entry.token: entry.logprob} for entry in self.logprobs],
+            "text_offset": offsets,
+        }

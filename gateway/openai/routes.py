@@ -1,5 +1,6 @@
 """The paths of OpenAI's API, and no logic: read, parse, answer."""
 
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
 import orjson
@@ -7,13 +8,18 @@ from fastapi import APIRouter, Request, Response
 
 from gateway.models import Model, Models
 from gateway.openai.bodies import read_body, schema_of
-from gateway.openai.chat import collect_chat, stream_chat
+from gateway.openai.chat import chat_reply, collect_chat, stream_chat
 from gateway.openai.chat_task import parse_chat
+from gateway.openai.completion_task import parse_completion
+from gateway.openai.completions import (
+    collect_completion,
+    completion_replies,
+    stream_completion,
+)
 from gateway.openai.disconnect import unless_gone
-from gateway.openai.schemas import ChatCompletionRequest
+from gateway.openai.schemas import ChatCompletionRequest, CompletionRequest
+from gateway.openai.shapes import JsonObject
 from gateway.openai.sse import event_stream
-from gateway.output.answer import Answer
-from gateway.reply import Reply
 from gateway.settings import Settings
 
 
@@ -25,14 +31,31 @@ def openai_routes(settings: Settings, models: Models) -> APIRouter:
     async def create_chat_completion(request: Request) -> Response:
         body = await read_body(request, ChatCompletionRequest, settings.max_body_bytes)
         task = parse_chat(body, models.find(body.model), settings.strict)
-        prompt = await task.model.renderer.render_async(task.conversation)
-        answer = Answer(task.spec, task.model.vocabulary)
-        reply = Reply(task.model.engine, task.draft.complete(prompt), answer)
+        reply = await chat_reply(task)
         if task.is_stream:
-            frames = stream_chat(task, reply)
-            stream = event_stream(frames, settings.keep_alive_s, settings.drain_s)
-            return await unless_gone(request, stream)
-        return _json(await unless_gone(request, collect_chat(task, reply)))
+            return await streamed(request, stream_chat(task, reply))
+        return await whole(request, collect_chat(task, reply))
+
+    @router.post("/completions", openapi_extra=schema_of(CompletionRequest))
+    async def create_completion(request: Request) -> Response:
+        body = await read_body(request, CompletionRequest, settings.max_body_bytes)
+        task = parse_completion(body, models.find(body.model), settings.strict)
+        replies = await completion_replies(task)
+        if task.is_stream:
+            return await streamed(request, stream_completion(task, replies))
+        return await whole(request, collect_completion(task, replies))
+
+    async def streamed(request: Request, frames: AsyncGenerator[bytes, None]) -> Response:
+        stream = event_stream(frames, settings.keep_alive_s, settings.drain_s)
+        return await unless_gone(request, stream)
+
+    router.include_router(model_routes(models))
+    return router
+
+
+def model_routes(models: Models) -> APIRouter:
+    """Return the routes that tell which models there are."""
+    router = APIRouter()
 
     @router.get("/models")
     async def list_models() -> Response:
@@ -45,7 +68,12 @@ def openai_routes(settings: Settings, models: Models) -> APIRouter:
     return router
 
 
-def model_object(model: Model) -> dict[str, Any]:
+async def whole(request: Request, answer: Coroutine[Any, Any, JsonObject]) -> Response:
+    """Return a whole answer, given up when the client leaves."""
+    return _json(await unless_gone(request, answer))
+
+
+def model_object(model: Model) -> JsonObject:
     """Return Model of the OpenAI API reference; `max_model_len` is an extension, in tokens."""
     return {
         "id": model.id,
@@ -56,5 +84,5 @@ def model_object(model: Model) -> dict[str, Any]:
     }
 
 
-def _json(content: dict[str, Any]) -> Response:
+def _json(content: JsonObject) -> Response:
     return Response(orjson.dumps(content), media_type="application/json")

@@ -1,0 +1,141 @@
+"""A text completion body as a task: several prompts, each a generation of its own."""
+
+from dataclasses import dataclass
+
+from gateway.engine import Feature
+from gateway.errors import InvalidRequest, UnsupportedParameter
+from gateway.generation import Prompt
+from gateway.models import Model
+from gateway.openai.chunks import StreamUsage
+from gateway.openai.draft import (
+    Draft,
+    check_unknown,
+    parse_draft,
+    parse_stops,
+    parse_stream_usage,
+)
+from gateway.openai.guides import parse_guide
+from gateway.openai.schemas import CompletionRequest
+from gateway.output.answer import AnswerSpec
+
+MAX_CHOICES = 1024
+
+GivenPrompt = str | list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionTask:
+    """One completion request, understood.
+
+    Every prompt is answered `num_candidates` times, of which the `n` likeliest are returned.
+    """
+
+    model: Model
+    prompts: tuple[GivenPrompt, ...]
+    draft: Draft
+    spec: AnswerSpec
+    n: int
+    has_logprobs: bool
+    echo: bool
+    is_stream: bool
+    stream_usage: StreamUsage
+
+    @property
+    def num_candidates(self) -> int:
+        return self.spec.num_choices
+
+    async def render(self, given: GivenPrompt) -> Prompt:
+        """Return a prompt; text is opened by the model's BOS once, ids are taken as they are."""
+        renderer = self.model.renderer
+        if isinstance(given, str):
+            return await renderer.encode_text_async(given)
+        return renderer.from_ids(given)
+
+    def echoed(self, given: GivenPrompt) -> str:
+        """Return what the answer repeats before its own text."""
+        if not self.echo:
+            return ""
+        return given if isinstance(given, str) else self.model.tokenizer.decode(given)
+
+
+def parse_completion(body: CompletionRequest, model: Model, strict: bool) -> CompletionTask:
+    """Return what a completion request asks of this model. Raises as `parse_chat` does."""
+    check_unknown(body, strict)
+    prompts = parse_prompts(body)
+    n = body.n or 1
+    candidates = _candidates(body, n)
+    _check_outputs(body, model, candidates > n)
+    spec = AnswerSpec(
+        num_choices=candidates,
+        stops=parse_stops(body),
+        include_stop=bool(body.include_stop_str_in_output),
+        skip_special=body.skip_special_tokens is not False,
+        logprobs=body.logprobs is not None or candidates > n,
+        return_token_ids=bool(body.return_token_ids),
+    )
+    return CompletionTask(
+        model=model,
+        prompts=prompts,
+        draft=parse_draft(body, model, spec, parse_guide(body, model), body.max_tokens),
+        spec=spec,
+        n=n,
+        has_logprobs=body.logprobs is not None,
+        echo=bool(body.echo),
+        is_stream=bool(body.stream),
+        stream_usage=parse_stream_usage(body),
+    )
+
+
+def parse_prompts(body: CompletionRequest) -> tuple[GivenPrompt, ...]:
+    """Return the prompts one by one, of the four forms OpenAI's API knows."""
+    given = body.prompt
+    prompts: list[GivenPrompt]
+    if isinstance(given, str):
+        prompts = [given]
+    elif all(isinstance(item, int) for item in given):
+        prompts = [given]  # type: ignore[list-item]
+    else:
+        prompts = list(given)  # type: ignore[arg-type]
+    if [] in prompts:
+        raise InvalidRequest("A prompt of token ids must not be empty.", param="prompt")
+    if len(prompts) * (body.n or 1) > MAX_CHOICES:
+        raise InvalidRequest(
+            f"Prompts times n must not exceed {MAX_CHOICES} choices.", param="prompt"
+        )
+    return tuple(prompts)
+
+
+def _candidates(body: CompletionRequest, n: int) -> int:
+    if body.best_of is None:
+        return n
+    if body.best_of < n:
+        raise InvalidRequest("'best_of' must not be less than 'n'.", param="best_of")
+    if body.stream and body.best_of > n:
+        raise InvalidRequest(
+            "'best_of' above 'n' cannot be streamed: the best is known at the end.",
+            param="best_of",
+        )
+    return body.best_of
+
+
+def _check_outputs(body: CompletionRequest, model: Model, ranks: bool) -> None:
+    if body.suffix:
+        raise UnsupportedParameter("Insertion before a suffix is not supported.", param="suffix")
+    if body.logprobs:
+        raise UnsupportedParameter(
+            "'logprobs' above 0 is not supported: the engine tells the probability of the chosen "
+            "token alone, which 0 returns.",
+            param="logprobs",
+        )
+    if body.logprobs is not None and body.echo:
+        raise UnsupportedParameter(
+            "'logprobs' with 'echo' is not supported: the engine does not tell the prompt's.",
+            param="logprobs",
+        )
+    if body.logprobs is not None:
+        model.require(Feature.LOGPROBS, "logprobs")
+    if ranks:
+        model.require(Feature.LOGPROBS, "best_of")
+        model.require(Feature.NUM_SEQUENCES, "best_of")
+    if body.max_tokens == 0 and not body.echo:
+        raise InvalidRequest("'max_tokens' may be 0 only with 'echo'.", param="max_tokens")
