@@ -18,7 +18,7 @@ _WORD = re.compile("[Ġ▁][a-z]{2,}")
 _WITHOUT_TOKENIZER = range(100, 1000)
 
 Answer = str | list[int]
-Sizes = Annotated[list[Annotated[int, msgspec.Meta(ge=1)]], msgspec.Meta(min_length=1)]
+Sizes = Annotated[tuple[Annotated[int, msgspec.Meta(ge=1)], ...], msgspec.Meta(min_length=1)]
 
 
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +46,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prompt: Answer | None = None
     contains: str | None = None
     alternatives: list[Answer] = []
-    deltas: Sizes = [1]
+    deltas: Sizes = (1,)
     end: Literal["end_id", "stop_word", "limit"] = "end_id"
     log_probs: list[float] = []
     kv_cache_reused_blocks: int = -1
