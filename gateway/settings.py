@@ -33,8 +33,12 @@ class Settings(BaseSettings):
     prompt_cache_bytes: int = Field(64 * 2**20, ge=0, description="Token ids kept, per model.")
 
     # What it says
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level of log lines."
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="console or json."
+    )
 
 
 class ModelFileModel(BaseModel):
