@@ -14,12 +14,12 @@ from gateway.openai.draft import (
     parse_stream_usage,
 )
 from gateway.openai.guides import parse_chat_guide
-from gateway.openai.messages import parse_message
+from gateway.openai.messages import parse_conversation
 from gateway.openai.schemas import ChatCompletionRequest
 from gateway.openai.tools import offered, parse_tool_choice, parse_tools
 from gateway.output.answer import AnswerSpec
 from gateway.output.tools.choice import Auto, NoTools, ToolChoice
-from gateway.prompt.conversation import Conversation, Tool
+from gateway.prompt.conversation import Conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def parse_chat(body: ChatCompletionRequest, model: Model, strict: bool) -> ChatT
         logprobs=bool(body.logprobs),
         return_token_ids=bool(body.return_token_ids),
     )
-    conversation = parse_conversation(body, offered(tools, choice))
+    conversation = parse_conversation(body, body.messages, offered(tools, choice))
     return ChatTask(
         model=model,
         conversation=conversation,
@@ -67,27 +67,6 @@ def parse_chat(body: ChatCompletionRequest, model: Model, strict: bool) -> ChatT
         is_stream=bool(body.stream),
         stream_usage=parse_stream_usage(body),
         echo=conversation.messages[-1].content if _echoes(body) else "",
-    )
-
-
-def parse_conversation(body: ChatCompletionRequest, tools: tuple[Tool, ...]) -> Conversation:
-    """Return what is to be rendered. Raises InvalidRequest naming the message at fault."""
-    continues = bool(body.continue_final_message)
-    if continues and body.add_generation_prompt:
-        raise InvalidRequest(
-            "'add_generation_prompt' opens a new message and 'continue_final_message' goes on "
-            "with the last one: only one of them can be true.",
-            param="continue_final_message",
-        )
-    kwargs = dict(body.chat_template_kwargs or {})
-    if body.reasoning_effort is not None:
-        kwargs.setdefault("reasoning_effort", body.reasoning_effort)
-    return Conversation(
-        messages=tuple(parse_message(m, f"messages[{i}]") for i, m in enumerate(body.messages)),
-        tools=tools,
-        add_generation_prompt=not continues and body.add_generation_prompt is not False,
-        continue_final_message=continues,
-        template_kwargs=kwargs,
     )
 
 

@@ -1,16 +1,40 @@
 """OpenAI's messages and tools as a Conversation, each refusal naming the message at fault."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gateway.errors import InvalidRequest
 from gateway.openai.schemas import (
     ChatMessage,
     ContentPart,
+    ConversationFields,
     FunctionDefinition,
     MessageToolCall,
     ToolDefinition,
 )
-from gateway.prompt.conversation import Message, Role, Tool, ToolCall
+from gateway.prompt.conversation import Conversation, Message, Role, Tool, ToolCall
+
+
+def parse_conversation(
+    body: ConversationFields, messages: Sequence[ChatMessage], tools: tuple[Tool, ...]
+) -> Conversation:
+    """Return what is to be rendered. Raises InvalidRequest naming the message at fault."""
+    continues = bool(body.continue_final_message)
+    if continues and body.add_generation_prompt:
+        raise InvalidRequest(
+            "'add_generation_prompt' opens a new message and 'continue_final_message' goes on "
+            "with the last one: only one of them can be true.",
+            param="continue_final_message",
+        )
+    kwargs = dict(body.chat_template_kwargs or {})
+    if body.reasoning_effort is not None:
+        kwargs.setdefault("reasoning_effort", body.reasoning_effort)
+    return Conversation(
+        messages=tuple(parse_message(m, f"messages[{i}]") for i, m in enumerate(messages)),
+        tools=tools,
+        add_generation_prompt=not continues and body.add_generation_prompt is not False,
+        continue_final_message=continues,
+        template_kwargs=kwargs,
+    )
 
 
 def parse_message(message: ChatMessage, where: str) -> Message:

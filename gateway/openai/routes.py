@@ -17,9 +17,15 @@ from gateway.openai.completions import (
     stream_completion,
 )
 from gateway.openai.disconnect import unless_gone
-from gateway.openai.schemas import ChatCompletionRequest, CompletionRequest
+from gateway.openai.schemas import (
+    ChatCompletionRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    TokenizeRequest,
+)
 from gateway.openai.shapes import JsonObject
 from gateway.openai.sse import event_stream
+from gateway.openai.tokens import detokenize, tokenize
 from gateway.settings import Settings
 
 
@@ -50,6 +56,24 @@ def openai_routes(settings: Settings, models: Models) -> APIRouter:
         return await unless_gone(request, stream)
 
     router.include_router(model_routes(models))
+    router.include_router(token_routes(settings, models))
+    return router
+
+
+def token_routes(settings: Settings, models: Models) -> APIRouter:
+    """Return the routes between text and tokens."""
+    router = APIRouter()
+
+    @router.post("/tokenize", openapi_extra=schema_of(TokenizeRequest))
+    async def tokenize_text(request: Request) -> Response:
+        body = await read_body(request, TokenizeRequest, settings.max_body_bytes)
+        return _json(await tokenize(body, models.find(body.model)))
+
+    @router.post("/detokenize", openapi_extra=schema_of(DetokenizeRequest))
+    async def detokenize_tokens(request: Request) -> Response:
+        body = await read_body(request, DetokenizeRequest, settings.max_body_bytes)
+        return _json(detokenize(body, models.find(body.model)))
+
     return router
 
 

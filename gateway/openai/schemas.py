@@ -163,7 +163,28 @@ class GenerationRequest(RequestModel):
     )
 
 
-class ChatCompletionRequest(GenerationRequest):
+class ConversationFields(RequestModel):
+    """What a prompt is rendered from."""
+
+    tools: Annotated[list[ToolDefinition], Field(max_length=128)] | None = None
+    tool_choice: str | JsonObject | None = None
+    functions: Annotated[list[FunctionDefinition], Field(max_length=128)] | None = Field(
+        None, description="Deprecated form of tools."
+    )
+    function_call: str | JsonObject | None = Field(
+        None, description="Deprecated form of tool_choice."
+    )
+    reasoning_effort: str | None = Field(None, description="Handed to the chat template.")
+    chat_template_kwargs: JsonObject | None = Field(
+        None, description="Extension: handed to the chat template."
+    )
+    add_generation_prompt: bool | None = Field(None, description="Extension. Default true.")
+    continue_final_message: bool | None = Field(
+        None, description="Extension: the model goes on with the last, assistant's, message."
+    )
+
+
+class ChatCompletionRequest(ConversationFields, GenerationRequest):
     """The body of `POST /v1/chat/completions`."""
 
     messages: list[ChatMessage] = Field(min_length=1)
@@ -177,27 +198,10 @@ class ChatCompletionRequest(GenerationRequest):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(
         None, description="Refused above 0: engines tell the chosen token's alone."
     )
-    tools: Annotated[list[ToolDefinition], Field(max_length=128)] | None = None
-    tool_choice: str | JsonObject | None = None
     parallel_tool_calls: bool | None = Field(
         None, description="False keeps the first call only. Default true."
     )
-    functions: Annotated[list[FunctionDefinition], Field(max_length=128)] | None = Field(
-        None, description="Deprecated form of tools."
-    )
-    function_call: str | JsonObject | None = Field(
-        None, description="Deprecated form of tool_choice."
-    )
     modalities: list[str] | None = Field(None, description="Only text.")
-    reasoning_effort: str | None = Field(None, description="Handed to the chat template.")
-
-    chat_template_kwargs: JsonObject | None = Field(
-        None, description="Extension: handed to the chat template."
-    )
-    add_generation_prompt: bool | None = Field(None, description="Extension. Default true.")
-    continue_final_message: bool | None = Field(
-        None, description="Extension: the model goes on with the last, assistant's, message."
-    )
     echo: bool | None = Field(
         None, description="Extension: repeat the last message if it is the assistant's."
     )
@@ -216,3 +220,18 @@ class CompletionRequest(GenerationRequest):
     echo: bool | None = Field(None, description="Repeat the prompt before the answer.")
     best_of: Annotated[int, Field(ge=1, le=20)] | None = None
     suffix: str | None = Field(None, description="Refused unless empty.")
+
+
+class TokenizeRequest(ConversationFields):
+    """The body of `POST /v1/tokenize`: a prompt, or messages as chat takes them."""
+
+    model: str
+    prompt: str | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1)] | None = None
+
+
+class DetokenizeRequest(RequestModel):
+    """The body of `POST /v1/detokenize`."""
+
+    model: str
+    tokens: list[TokenId]

@@ -6,14 +6,14 @@ from pydantic import ValidationError
 
 from gateway.errors import InvalidRequest
 from gateway.openai.messages import parse_function, parse_tool
-from gateway.openai.schemas import ChatCompletionRequest
+from gateway.openai.schemas import ConversationFields
 from gateway.output.tools.choice import Allowed, Auto, Named, NoTools, Required, ToolChoice
 from gateway.prompt.conversation import Tool
 
 MODES: dict[str, ToolChoice] = {"auto": Auto(), "none": NoTools(), "required": Required()}
 
 
-def parse_tools(body: ChatCompletionRequest) -> tuple[Tool, ...]:
+def parse_tools(body: ConversationFields) -> tuple[Tool, ...]:
     """Return the tools a request declares. Raises InvalidRequest for two of one name."""
     tools = [parse_tool(tool, f"tools[{i}]") for i, tool in enumerate(body.tools or ())]
     tools += [parse_function(function) for function in body.functions or ()]
@@ -24,7 +24,7 @@ def parse_tools(body: ChatCompletionRequest) -> tuple[Tool, ...]:
     return tuple(tools)
 
 
-def parse_tool_choice(body: ChatCompletionRequest, tools: tuple[Tool, ...]) -> ToolChoice:
+def parse_tool_choice(body: ConversationFields, tools: tuple[Tool, ...]) -> ToolChoice:
     """Return which tools may or must be called; without tools, none can be."""
     param = "function_call" if body.tool_choice is None and body.function_call else "tool_choice"
     given = body.tool_choice if body.tool_choice is not None else body.function_call

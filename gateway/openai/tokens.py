@@ -1,0 +1,37 @@
+"""Text to tokens and back, as this gateway sees them, for clients that count before they send."""
+
+from gateway.errors import InvalidRequest
+from gateway.generation import Prompt
+from gateway.models import Model
+from gateway.openai.messages import parse_conversation
+from gateway.openai.schemas import DetokenizeRequest, TokenizeRequest
+from gateway.openai.shapes import JsonObject
+from gateway.openai.tools import offered, parse_tool_choice, parse_tools
+
+
+async def tokenize(body: TokenizeRequest, model: Model) -> JsonObject:
+    """Return the ids that a completion or a chat with this body would send, and their count."""
+    prompt = await _render(body, model)
+    return {
+        "tokens": prompt.token_ids,
+        "count": len(prompt.token_ids),
+        "max_model_len": model.max_model_len,
+    }
+
+
+def detokenize(body: DetokenizeRequest, model: Model) -> JsonObject:
+    """Return the text of ids, control tokens spelt out. Raises InvalidRequest out of range."""
+    for token_id in body.tokens:
+        if token_id >= model.tokenizer.vocab_size:
+            raise InvalidRequest(f"There is no token {token_id}.", param="tokens")
+    return {"prompt": model.tokenizer.decode(body.tokens, skip_special=False)}
+
+
+async def _render(body: TokenizeRequest, model: Model) -> Prompt:
+    if (body.prompt is None) == (body.messages is None):
+        raise InvalidRequest("Give either 'prompt' or 'messages'.", param="prompt")
+    if body.messages is None:
+        return await model.renderer.encode_text_async(body.prompt or "")
+    tools = parse_tools(body)
+    shown = offered(tools, parse_tool_choice(body, tools))
+    return await model.renderer.render_async(parse_conversation(body, body.messages, shown))
