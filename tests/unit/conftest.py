@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import llama_models.llama3
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from build_engine.tokenizer import convert
+from build_engine.tokenizer import ReleaseName, convert
 from gateway.prompt.tokenizer import Tokenizer as PromptTokenizer
 
 Figure = Callable[[str], None]
@@ -21,11 +22,24 @@ def meta_tokenizer() -> Path:
 
 
 @pytest.fixture(scope="session")
-def llama3_folder(tmp_path_factory: pytest.TempPathFactory, meta_tokenizer: Path) -> Path:
-    """A tokenizer folder as Llama 3.1 has it: 128,256 tokens, 256 of them special."""
-    folder = tmp_path_factory.mktemp("llama-3.1")
-    convert(meta_tokenizer, folder, "llama-3.1")
+def release_folder(
+    tmp_path_factory: pytest.TempPathFactory, meta_tokenizer: Path
+) -> Callable[[ReleaseName], Path]:
+    """Make the tokenizer folder of a Llama 3 release, once."""
+
+    @cache
+    def folder(release: ReleaseName) -> Path:
+        target = tmp_path_factory.mktemp(release)
+        convert(meta_tokenizer, target, release)
+        return target
+
     return folder
+
+
+@pytest.fixture(scope="session")
+def llama3_folder(release_folder: Callable[[ReleaseName], Path]) -> Path:
+    """A tokenizer folder as Llama 3.1 has it: 128,256 tokens, 256 of them special."""
+    return release_folder("llama-3.1")
 
 
 @pytest.fixture
@@ -75,7 +89,7 @@ def chatml_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     backend.add_special_tokens([AddedToken("<|end|>", lstrip=True, rstrip=True)])
     backend.add_tokens([AddedToken("<think>"), AddedToken("<tool>", normalized=True), "    "])
     backend.save(str(folder / "tokenizer.json"))
-    named = {"bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}}
+    named = {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
     (folder / "tokenizer_config.json").write_text(json.dumps({**named, "chat_template": CHATML}))
     (folder / "generation_config.json").write_text('{"eos_token_id": 0}')
     return folder

@@ -1,9 +1,11 @@
 """Meta's tokenizer.model as a Hugging Face folder."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
@@ -46,9 +48,9 @@ from build_engine.tokenizer import ReleaseName, convert
     ],
 )
 def test_special_tokens_are_those_of_the_release(
-    meta_tokenizer: Path, tmp_path: Path, release: ReleaseName, named: dict[int, str]
+    release_folder: Callable[[ReleaseName], Path], release: ReleaseName, named: dict[int, str]
 ) -> None:
-    tokenizer = convert(meta_tokenizer, tmp_path, release)
+    tokenizer = Tokenizer.from_file(str(release_folder(release) / "tokenizer.json"))
 
     assert {number: tokenizer.id_to_token(number) for number in named} == named
     assert tokenizer.get_vocab_size() == 128256
@@ -59,11 +61,9 @@ def test_special_tokens_are_those_of_the_release(
     [("llama-3", [128001, 128009]), ("llama-3.3", [128001, 128008, 128009])],
 )
 def test_the_folder_says_what_ends_an_answer(
-    meta_tokenizer: Path, tmp_path: Path, release: ReleaseName, ends: list[int]
+    release_folder: Callable[[ReleaseName], Path], release: ReleaseName, ends: list[int]
 ) -> None:
-    convert(meta_tokenizer, tmp_path, release)
-
-    config = json.loads((tmp_path / "generation_config.json").read_text())
+    config = json.loads((release_folder(release) / "generation_config.json").read_text())
 
     assert config["eos_token_id"] == ends
     assert config["bos_token_id"] == 128000

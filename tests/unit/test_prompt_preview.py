@@ -9,7 +9,7 @@ import pytest
 from gateway.errors import InvalidRequest
 from gateway.prompt.preview import render_file
 
-MESSAGES = [{"role": "user", "content": [{"type": "text", "text": "Hi<|eot_id|>"}]}]
+MESSAGES = [{"role": "user", "content": [{"type": "text", "text": "Hi<|im_end|>"}]}]
 CALLED = {
     "messages": [
         {"role": "user", "content": "Rain?"},
@@ -32,15 +32,14 @@ def stream(value: object) -> io.BytesIO:
 
 
 def test_json_holds_tokens_and_text(llama3_folder: Path) -> None:
-    preview = render_file(llama3_folder, None, stream({"messages": MESSAGES}))
+    preview = render_file(llama3_folder, None, stream(CALLED))
 
     told = json.loads(preview.to_json())
 
-    assert told["tokens"][0] == 128000
-    assert told["tokens"].count(128009) == 2
-    assert told["text"].endswith(
-        "Hi<|eot_id|><|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
-    )
+    assert told == {"tokens": list(preview.prompt.token_ids), "text": preview.prompt.text}
+    assert '"name": "f"' in told["text"]
+    assert '{"name": "f", "parameters": {}}<|eot_id|>' in told["text"]
+    assert "Today Date" not in told["text"]
 
 
 def test_a_bare_list_is_a_conversation(chatml_folder: Path) -> None:
@@ -49,23 +48,18 @@ def test_a_bare_list_is_a_conversation(chatml_folder: Path) -> None:
     assert bare == render_file(chatml_folder, None, stream({"messages": MESSAGES}))
 
 
-def test_tools_calls_and_options_are_read(llama3_folder: Path) -> None:
-    text = render_file(llama3_folder, "llama-3.1", stream(CALLED)).prompt.text
-
-    assert '"name": "f"' in text
-    assert '{"name": "f", "parameters": {}}<|eot_id|>' in text
-    assert "Today Date" not in text
-
-
-def test_control_tokens_are_set_apart_from_the_same_text_typed(llama3_folder: Path) -> None:
-    styled = render_file(llama3_folder, "llama-3", stream(MESSAGES)).to_styled()
+def test_control_tokens_are_set_apart_from_the_same_text_typed(chatml_folder: Path) -> None:
+    preview = render_file(chatml_folder, None, stream(MESSAGES))
+    styled = preview.to_styled()
     colored = [span for span in styled.spans if "cyan" in str(span.style)]
 
+    assert styled.plain.startswith("<|im_start|>user\nHi<|im_end|><|im_end|>\n<|im_start|>")
     assert [styled.plain[span.start : span.end] for span in colored] == [
-        "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
-        "<|start_header_id|>", "<|end_header_id|>",
-    ]  # fmt: skip
-    assert styled.plain.endswith("\n18 tokens")
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|im_start|>",
+    ]
+    assert styled.plain.endswith(f"\n{len(preview.prompt.token_ids)} tokens")
 
 
 @pytest.mark.parametrize(

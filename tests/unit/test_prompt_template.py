@@ -1,24 +1,18 @@
 """Which template a model gets."""
 
-import json
-import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from build_engine.tokenizer import ReleaseName, convert
+from build_engine.tokenizer import ReleaseName
 from gateway.prompt.conversation import Conversation
 from gateway.prompt.jinja import JinjaTemplate
 from gateway.prompt.llama import Llama3Template
 from gateway.prompt.template import template_for
 from gateway.prompt.tokenizer import Tokenizer
 from tests.unit.conversations import CHAT, WEATHER, fixed_clock
-
-
-def with_template(folder: Path, target: Path, source: str) -> Tokenizer:
-    shutil.copytree(folder, target, dirs_exist_ok=True)
-    (target / "chat_template.jinja").write_text(source)
-    return Tokenizer.load(target)
 
 
 @pytest.mark.parametrize(
@@ -30,33 +24,28 @@ def with_template(folder: Path, target: Path, source: str) -> Tokenizer:
     ],
 )
 def test_a_llama_3_folder_is_known_by_what_its_template_writes(
-    meta_tokenizer: Path, tmp_path: Path, release: ReleaseName, known_as: str
+    release_folder: Callable[[ReleaseName], Path], release: ReleaseName, known_as: str
 ) -> None:
-    convert(meta_tokenizer, tmp_path, release)
-
-    template = template_for(Tokenizer.load(tmp_path), clock=fixed_clock)
+    template = template_for(Tokenizer.load(release_folder(release)), clock=fixed_clock)
 
     assert isinstance(template, Llama3Template)
     assert template.name == known_as
 
 
-def test_a_template_that_only_trims_is_still_the_release(
-    llama3_folder: Path, tmp_path: Path
-) -> None:
-    source = (llama3_folder / "chat_template.jinja").read_text()
+def test_a_template_that_only_trims_is_still_the_release(llama3: Tokenizer) -> None:
+    source = str(llama3.chat_template)
     trimming = source.replace("{{- message.content }}", "{{- message.content | trim }}")
 
+    template = template_for(replace(llama3, chat_templates={"default": trimming}))
+
     assert trimming != source
-    assert template_for(with_template(llama3_folder, tmp_path, trimming)).name == "llama-3.1"
+    assert template.name == "llama-3.1"
 
 
-def test_a_fine_tune_with_a_template_of_its_own_keeps_it(
-    llama3_folder: Path, tmp_path: Path
-) -> None:
-    source = (llama3_folder / "chat_template.jinja").read_text()
-    changed = source.replace("Cutting Knowledge Date", "Knowledge ends")
+def test_a_fine_tune_with_a_template_of_its_own_keeps_it(llama3: Tokenizer) -> None:
+    changed = str(llama3.chat_template).replace("Cutting Knowledge Date", "Knowledge ends")
 
-    template = template_for(with_template(llama3_folder, tmp_path, changed))
+    template = template_for(replace(llama3, chat_templates={"default": changed}))
 
     assert isinstance(template, JinjaTemplate)
     assert template.name == "tokenizer"
@@ -71,14 +60,9 @@ def test_another_family_gets_its_tokenizers_template(chatml_folder: Path) -> Non
     )
 
 
-def test_conversations_with_tools_get_the_template_for_them(
-    chatml_folder: Path, tmp_path: Path
-) -> None:
+def test_conversations_with_tools_get_the_template_for_them(chatml_folder: Path) -> None:
     sources = {"default": "plain", "tool_use": "{{ tools | length }} tool"}
-    shutil.copytree(chatml_folder, tmp_path, dirs_exist_ok=True)
-    entries = [{"name": name, "template": source} for name, source in sources.items()]
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": entries}))
-    template = template_for(Tokenizer.load(tmp_path))
+    template = template_for(replace(Tokenizer.load(chatml_folder), chat_templates=sources))
 
     with_tools = template.render(Conversation(CHAT, tools=(WEATHER,)))
 
@@ -97,11 +81,9 @@ def test_a_built_in_template_needs_its_control_tokens(chatml_folder: Path) -> No
         template_for(Tokenizer.load(chatml_folder), "llama-3.1")
 
 
-def test_a_tokenizer_without_a_template_needs_a_name(llama3_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(llama3_folder, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "chat_template.jinja").unlink()
-    tokenizer = Tokenizer.load(tmp_path)
+def test_a_tokenizer_without_a_template_needs_a_name(llama3: Tokenizer) -> None:
+    bare = replace(llama3, chat_templates={})
 
-    assert template_for(tokenizer, "llama-3.1").name == "llama-3.1"
+    assert template_for(bare, "llama-3.1").name == "llama-3.1"
     with pytest.raises(ValueError, match="no chat template"):
-        template_for(tokenizer)
+        template_for(bare)

@@ -50,6 +50,14 @@ def test_a_tokenizer_that_adds_no_bos_has_none(llama3: Tokenizer, chatml: Tokeni
     assert chatml.bos_id is None
 
 
+def test_named_tokens_may_be_objects(chatml_folder: Path, tmp_path: Path) -> None:
+    named = {"eos_token": {"content": "<|end|>", "lstrip": True}, "unk_token": None}
+
+    tokenizer = changed(chatml_folder, tmp_path, "special_tokens_map.json", named)
+
+    assert tokenizer.named_tokens == {"bos_token": "<|im_start|>", "eos_token": "<|end|>"}
+
+
 def test_special_and_control_tokens_are_told_apart(chatml: Tokenizer) -> None:
     assert "<think>" not in chatml.special_ids
     assert chatml.control_ids.keys() - chatml.special_ids.keys() == {"<think>", "<tool>"}
