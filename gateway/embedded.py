@@ -133,12 +133,9 @@ class TritonServer:
         Asks with SIGTERM; kills the process group once `grace_s` seconds have passed.
         """
         process, self._process = self._process, None
-        if process is not None:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(grace_s)
-            _kill_group(process)
-        self._cleanup.close()
+        with self._cleanup:
+            if process is not None:
+                _end(process, grace_s)
 
     def __enter__(self) -> "TritonServer":
         self.start()
@@ -218,6 +215,15 @@ def _free_port(held: contextlib.ExitStack) -> int:
     listener.bind((_HOST, 0))
     port: int = listener.getsockname()[1]
     return port
+
+
+def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    try:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(grace_s)
+    finally:  # also when the wait is interrupted
+        _kill_group(process)
 
 
 def _kill_group(leader: subprocess.Popen[bytes], patience_s: float = 2) -> None:
