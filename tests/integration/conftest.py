@@ -18,6 +18,7 @@ SIMULATED = {
     "decoupled_mode": "True",
     "max_queue_delay_microseconds": "0",
     "max_queue_size": "8",
+    "exclude_input_in_output": "true",
     "logits_datatype": "TYPE_FP32",
     "encoder_input_features_data_type": "TYPE_FP16",
     "prompt_embedding_table_data_type": "TYPE_FP16",

@@ -314,7 +314,7 @@ def test_a_guide_that_does_not_compile_is_refused_and_leaves_others_alone(
     assert first.ids + rest == greedy
 
 
-UNSUPPORTED = {
+UNSUPPORTED: dict[str, Any] = {
     "beam_width": 2,
     "bad_words_list": [[5], [1]],
     "embedding_bias": [0.0, 1.0],

@@ -49,7 +49,7 @@ class TritonPythonModel:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in triton_request.inputs()}
         request_id = triton_request.request_id()
         try:
-            if contract.is_stop(tensors):
+            if contract.is_stop(request_id, tensors):
                 self._loop.stop(request_id, call)
                 return
             request = contract.parse(request_id, tensors, self._limits)

@@ -80,9 +80,15 @@ class Limits:
     exclude_input: bool = False
 
 
-def is_stop(tensors: Tensors) -> bool:
-    """Whether the tensors ask to stop the generation with the same request id."""
-    return bool(_scalar(tensors, "stop", False))
+def is_stop(request_id: str, tensors: Tensors) -> bool:
+    """Whether the tensors ask to stop the generation with the same request id.
+
+    Raises Refused where they do, but there is no id.
+    """
+    stops = bool(_scalar(tensors, "stop", False))
+    if stops and not request_id:
+        raise Refused("Trying to stop a request but request ID is not provided")
+    return stops
 
 
 def parse(request_id: str, tensors: Tensors, limits: Limits) -> Request:

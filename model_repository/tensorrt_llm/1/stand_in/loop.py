@@ -72,7 +72,10 @@ class Loop:
             except Exception as error:
                 self._fail_running(error)
             self._report(Load(len(self._generations()), len(self._waiting)))
-        self._fail_running(RuntimeError("the model is shutting down"))
+        closed = RuntimeError("the model is shutting down")
+        self._fail_running(closed)
+        for generation in self._waiting:
+            generation.call.fail(closed)
 
     def _take_arrivals(self) -> bool:
         """Move the inbox into the queue, waiting while there is nothing else to do."""

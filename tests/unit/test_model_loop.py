@@ -1,0 +1,233 @@
+"""The loop admits, steps and answers; its engine and its callers are scripted."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from stand_in.contract import Refused, Request, Tensors
+from stand_in.engine import Progress
+from stand_in.generation import Cancelled, QueueFull
+from stand_in.loop import Load, Loop
+from stand_in.responses import Delta
+
+PATIENCE_S = 5
+
+
+class ScriptedEngine:
+    """Gives every sequence the tokens of its prompt, one a step, when allowed to."""
+
+    def __init__(self, slots: int = 8) -> None:
+        self.slots = slots
+        self.active: dict[int, list[int]] = {}
+        self.may_step = threading.Event()
+        self.may_step.set()
+
+    def check(self, tensors: Tensors, request: Request) -> None:
+        raise NotImplementedError
+
+    def has_room(self, request: Request) -> bool:
+        return len(self.active) + request.num_return_sequences <= self.slots
+
+    def start(self, key: int, request: Request, index: int) -> None:
+        if request.input_ids == (0,):
+            raise Refused("invalid guide: zero")
+        self.active[key] = list(request.input_ids)
+
+    def step(self) -> Iterator[Progress]:
+        self.may_step.wait(0.01)
+        for key, ids in list(self.active.items()) if self.may_step.is_set() else ():
+            token = ids.pop(0)
+            if token == 13:
+                raise RuntimeError("the step went wrong")
+            error = "no room" if token == 99 else ""
+            yield Progress(key, [token], [-0.5], is_finished=not ids, error=error)
+
+    def stop(self, key: int) -> None:
+        self.active.pop(key, None)
+
+    def reset(self) -> None:
+        self.active.clear()
+
+
+@dataclass
+class Caller:
+    """Records what it is sent."""
+
+    deltas: list[Delta] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+    is_gone: bool = False
+    has_ended: threading.Event = field(default_factory=threading.Event)
+
+    def is_cancelled(self) -> bool:
+        return self.is_gone
+
+    def send(self, delta: Delta, is_final: bool) -> None:
+        self.deltas.append(delta)
+        if is_final:
+            self.has_ended.set()
+
+    def end(self) -> None:
+        self.has_ended.set()
+
+    def fail(self, error: Exception) -> None:
+        self.errors.append(error)
+        self.has_ended.set()
+
+    @property
+    def ids(self) -> list[list[int]]:
+        """The ids of every delta, once the final one was sent."""
+        assert self.has_ended.wait(PATIENCE_S)
+        return [delta.ids for delta in self.deltas]
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    return ScriptedEngine()
+
+
+@pytest.fixture
+def loads() -> list[Load]:
+    return []
+
+
+@pytest.fixture
+def loop(engine: ScriptedEngine, loads: list[Load]) -> Iterator[Loop]:
+    loop = Loop(engine, report=loads.append)
+    yield loop
+    engine.may_step.set()
+    loop.close()
+
+
+def asking(*ids: int, max_tokens: int = 100, **options: object) -> Request:
+    return Request(**{"id": "a", "input_ids": ids, "max_tokens": max_tokens, **options})  # type: ignore[arg-type]
+
+
+def submit(loop: Loop, request: Request) -> Caller:
+    caller = Caller()
+    loop.submit(request, caller)
+    return caller
+
+
+def test_a_stream_is_sent_token_by_token(loop: Loop) -> None:
+    assert submit(loop, asking(5, 6, 7, streaming=True)).ids == [[5], [6], [7]]
+
+
+def test_an_answer_that_does_not_stream_is_sent_once(loop: Loop) -> None:
+    caller = submit(loop, asking(5, 6, 7, return_log_probs=True))
+
+    assert caller.ids == [[5, 6, 7]]
+    assert caller.deltas[0].log_probs == [-0.5] * 3
+    assert caller.deltas[0].cum_log_prob == -1.5
+
+
+def test_several_sequences_are_each_sent(loop: Loop) -> None:
+    caller = submit(loop, asking(5, 6, num_return_sequences=2))
+
+    assert caller.ids == [[5, 6], [5, 6]]
+    assert [delta.index for delta in caller.deltas] == [0, 1]
+
+
+def test_a_sequence_that_reached_its_end_is_stopped_in_the_engine(
+    loop: Loop, engine: ScriptedEngine
+) -> None:
+    assert submit(loop, asking(5, 6, 7, end_id=6, streaming=True)).ids == [[5], []]
+    assert engine.active == {}
+
+
+def test_a_step_that_raises_fails_those_in_flight_and_nobody_after(
+    loop: Loop, engine: ScriptedEngine
+) -> None:
+    engine.may_step.clear()
+    callers = [submit(loop, asking(5, 6, 7)), submit(loop, asking(5, 13))]
+    engine.may_step.set()
+
+    assert [caller.ids for caller in callers] == [[], []]
+    assert [str(caller.errors[0]) for caller in callers] == ["the step went wrong"] * 2
+    assert submit(loop, asking(5, 6)).ids == [[5, 6]]
+
+
+def test_a_sequence_that_fails_takes_only_its_own_request_down(loop: Loop) -> None:
+    failing, fine = submit(loop, asking(5, 99)), submit(loop, asking(5, 6))
+
+    assert fine.ids == [[5, 6]]
+    assert failing.ids == []
+    assert str(failing.errors[0]) == "no room"
+
+
+def test_a_request_that_cannot_start_is_refused_alone(loop: Loop) -> None:
+    refused, fine = submit(loop, asking(0)), submit(loop, asking(5))
+
+    assert fine.ids == [[5]]
+    assert [str(error) for error in refused.errors] == ["invalid guide: zero"]
+
+
+def test_the_newest_beyond_the_queue_are_refused_and_the_others_served_in_turn() -> None:
+    engine = ScriptedEngine(slots=1)
+    engine.may_step.clear()
+    loop = Loop(engine, max_queue_size=1, report=lambda load: None)
+
+    callers = [submit(loop, asking(5)) for _ in range(3)]
+    assert callers[2].has_ended.wait(PATIENCE_S)
+    engine.may_step.set()
+
+    assert [caller.ids for caller in callers] == [[[5]], [[5]], []]
+    assert isinstance(callers[2].errors[0], QueueFull)
+    loop.close()
+
+
+@pytest.mark.parametrize("slots", [1, 0], ids=["running", "waiting"])
+def test_a_stop_ends_the_generation_with_its_id_and_no_other(slots: int) -> None:
+    engine = ScriptedEngine(slots)
+    engine.may_step.clear()
+    loop = Loop(engine, report=lambda load: None)
+    stopped, stopping = submit(loop, asking(5, 6, id="one")), Caller()
+    other = submit(loop, asking(5, 6, id="two"))
+
+    loop.stop("one", stopping)
+
+    assert stopped.ids == [[]]
+    assert stopping.ids == []
+    assert not other.has_ended.is_set()
+    engine.may_step.set()
+    engine.slots = 1
+    assert other.ids == [[5, 6]]
+    loop.close()
+
+
+def test_a_stop_for_an_unknown_id_is_answered(loop: Loop) -> None:
+    stopping = Caller()
+
+    loop.stop("nobody", stopping)
+
+    assert (stopping.ids, stopping.errors) == ([], [])
+
+
+def test_a_caller_that_has_gone_is_forgotten(loop: Loop, engine: ScriptedEngine) -> None:
+    engine.may_step.clear()
+    caller = submit(loop, asking(5, 6))
+
+    caller.is_gone = True
+
+    assert caller.ids == []
+    assert isinstance(caller.errors[0], Cancelled)
+    assert engine.active == {}
+
+
+def test_the_load_is_reported_and_goes_back_to_nothing(loop: Loop, loads: list[Load]) -> None:
+    submit(loop, asking(5, 6, num_return_sequences=2)).has_ended.wait(PATIENCE_S)
+    loop.close()
+
+    assert Load(active=1, waiting=0) in loads
+    assert loads[-1] == Load(active=0, waiting=0)
+
+
+def test_closing_fails_what_is_in_flight(engine: ScriptedEngine) -> None:
+    engine.may_step.clear()
+    loop = Loop(engine, report=lambda load: None)
+    caller = submit(loop, asking(5, 6))
+
+    loop.close()
+
+    assert caller.ids == []
+    assert "shutting down" in str(caller.errors[0])
