@@ -23,9 +23,11 @@ def guide_for(tools: Sequence[Tool], choice: ToolChoice, parallel: bool) -> Guid
     called = [tool for tool in tools if tool.name in names]
     if not called:
         return None
+    call = _any_of([_call(tool.name, _place(i)) for i, tool in enumerate(called)])
     several = parallel and not isinstance(choice, Named)
-    schema = _calls(called) if several else _call(called, "#")
-    return Guide(GuideKind.JSON_SCHEMA, orjson.dumps(schema).decode())
+    schema = {"type": "array", "minItems": 1, "items": call} if several else call
+    parameters = {_key(i): _parameters(tool, _place(i)) for i, tool in enumerate(called)}
+    return Guide(GuideKind.JSON_SCHEMA, orjson.dumps({**schema, "$defs": parameters}).decode())
 
 
 def _callable_names(tools: Sequence[Tool], choice: ToolChoice) -> tuple[str, ...]:
@@ -37,26 +39,31 @@ def _callable_names(tools: Sequence[Tool], choice: ToolChoice) -> tuple[str, ...
     return choice.names if isinstance(choice, Allowed) and choice.required else ()
 
 
-def _calls(tools: Sequence[Tool]) -> dict[str, Any]:
-    return {"type": "array", "minItems": 1, "items": _call(tools, "#/items")}
+def _key(position: int) -> str:
+    return f"parameters_{position}"
 
 
-def _call(tools: Sequence[Tool], place: str) -> dict[str, Any]:
-    if len(tools) == 1:
-        return _call_of(tools[0], place)
-    return {"anyOf": [_call_of(tool, f"{place}/anyOf/{i}") for i, tool in enumerate(tools)]}
+def _place(position: int) -> str:
+    """Where a tool's parameters stand: engines follow references through objects, not arrays."""
+    return f"#/$defs/{_key(position)}"
 
 
-def _call_of(tool: Tool, place: str) -> dict[str, Any]:
-    nothing = {"properties": {}, "additionalProperties": False}
-    parameters = {"type": "object", **(tool.parameters or nothing)}
-    moved = _move_references(parameters, f"{place}/properties/parameters")
+def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+def _call(name: str, place: str) -> dict[str, Any]:
     return {
         "type": "object",
-        "properties": {"name": {"const": tool.name}, "parameters": moved},
+        "properties": {"name": {"const": name}, "parameters": {"$ref": place}},
         "required": ["name", "parameters"],
         "additionalProperties": False,
     }
+
+
+def _parameters(tool: Tool, place: str) -> Any:
+    nothing = {"properties": {}, "additionalProperties": False}
+    return _move_references({"type": "object", **(tool.parameters or nothing)}, place)
 
 
 def _move_references(schema: Any, place: str) -> Any:

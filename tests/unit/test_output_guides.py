@@ -1,0 +1,174 @@
+"""Guides: what callers ask for, and calls that must come, as grammars for the engine."""
+
+import json
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from gateway.errors import InvalidRequest
+from gateway.generation import Guide, GuideKind
+from gateway.output.structure import (
+    choice_guide,
+    grammar_guide,
+    json_object_guide,
+    json_schema_guide,
+    regex_guide,
+    structured_outputs_guide,
+)
+from gateway.output.tools.choice import Allowed, Auto, Named, NoTools, Required, ToolChoice
+from gateway.output.tools.events import CallArguments, CallBegin, CallEnd
+from gateway.output.tools.guide import guide_for
+from gateway.output.tools.parsers import PARSERS
+from gateway.prompt.conversation import Tool
+
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+NODE = {
+    "type": "object",
+    "properties": {"value": {"type": "integer"}, "next": {"$ref": "#/$defs/node"}},
+    "required": ["value"],
+}
+NESTED = {"properties": {"inner": {"$ref": "#"}}, "additionalProperties": False}
+TOOLS = (
+    Tool("weather", parameters=CITY),
+    Tool("tree", parameters={"$ref": "#/$defs/node", "$defs": {"node": NODE}}),
+    Tool(
+        "nest", parameters={"properties": {"inner": {"$ref": "#"}}, "additionalProperties": False}
+    ),
+    Tool("now"),
+)
+
+
+def call(name: str, **parameters: object) -> dict[str, object]:
+    return {"name": name, "parameters": parameters}
+
+
+WEATHER = call("weather", city="Paris")
+TREE = call("tree", value=1, next={"value": 2})
+NEST = call("nest", inner={"inner": {}})
+NOW = call("now")
+
+
+def allows(choice: ToolChoice, parallel: bool, answer: object) -> bool:
+    guide = guide_for(TOOLS, choice, parallel)
+    assert guide is not None and guide.kind is GuideKind.JSON_SCHEMA
+    Draft202012Validator.check_schema(json.loads(guide.text))
+    return Draft202012Validator(json.loads(guide.text)).is_valid(answer)
+
+
+@pytest.mark.parametrize(
+    ("choice", "parallel", "answer"),
+    [
+        pytest.param(Required(), True, [WEATHER, TREE, NEST, NOW], id="several"),
+        pytest.param(Required(), False, NEST, id="one"),
+        pytest.param(Named("tree"), True, TREE, id="named"),
+        pytest.param(Allowed(("now",), required=True), False, NOW, id="allowed"),
+    ],
+)
+def test_a_forced_call_is_allowed_and_is_what_the_parser_reads(
+    choice: ToolChoice, parallel: bool, answer: Any
+) -> None:
+    calls = answer if isinstance(answer, list) else [answer]
+    parser = PARSERS["json"]([tool.name for tool in TOOLS])
+
+    events = [*parser.push(json.dumps(answer)), *parser.finish()]
+
+    assert allows(choice, parallel, answer)
+    assert events == [
+        event
+        for call in calls
+        for event in (
+            CallBegin(call["name"]),
+            CallArguments(json.dumps(call["parameters"])),
+            CallEnd(),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choice", "parallel", "answer"),
+    [
+        pytest.param(Required(), True, [], id="no-call"),
+        pytest.param(Required(), True, WEATHER, id="no-list"),
+        pytest.param(Required(), False, [WEATHER], id="list"),
+        pytest.param(Required(), False, "text", id="text"),
+        pytest.param(Required(), False, call("delete"), id="undeclared"),
+        pytest.param(Required(), False, call("weather"), id="incomplete"),
+        pytest.param(Required(), False, {**WEATHER, "id": 1}, id="more-keys"),
+        pytest.param(Required(), False, call("tree", value="x"), id="reference"),
+        pytest.param(Required(), False, call("tree", value=1, next={}), id="deep-reference"),
+        pytest.param(Required(), False, call("nest", inner={"a": 1}), id="reference-to-itself"),
+        pytest.param(Required(), False, {**WEATHER, "parameters": 1}, id="no-object"),
+        pytest.param(Required(), False, call("now", a=1), id="no-parameters"),
+        pytest.param(Named("tree"), True, WEATHER, id="another-tool"),
+        pytest.param(Named("tree"), True, [TREE], id="named-list"),
+        pytest.param(Allowed(("now",), required=True), False, WEATHER, id="not-allowed"),
+    ],
+)
+def test_anything_else_is_not_allowed(choice: ToolChoice, parallel: bool, answer: object) -> None:
+    assert not allows(choice, parallel, answer)
+
+
+@pytest.mark.parametrize("choice", [Auto(), NoTools(), Allowed(("now",))], ids=str)
+def test_a_model_that_may_write_text_has_no_guide(choice: ToolChoice) -> None:
+    assert guide_for(TOOLS, choice, parallel=True) is None
+
+
+def test_no_reference_passes_through_an_array() -> None:
+    guide = guide_for(TOOLS, Required(), parallel=True)
+
+    assert guide is not None
+    assert '"$ref":"#/$defs/parameters_1/$defs/node"' in guide.text
+    assert '"$ref":"#/$defs/parameters_2"' in guide.text
+
+
+@pytest.mark.parametrize(
+    ("guide", "expected"),
+    [
+        (json_object_guide(), Guide(GuideKind.JSON)),
+        (json_schema_guide({"a": 1}, "p"), Guide(GuideKind.JSON_SCHEMA, '{"a":1}')),
+        (json_schema_guide('{"a": 1}', "p"), Guide(GuideKind.JSON_SCHEMA, '{"a":1}')),
+        (regex_guide("a+", "p"), Guide(GuideKind.REGEX, "a+")),
+        (grammar_guide('root ::= "a"', "p"), Guide(GuideKind.EBNF_GRAMMAR, 'root ::= "a"')),
+        (
+            choice_guide(["yes", 'a "b"\\\n', "é"], "p"),
+            Guide(GuideKind.EBNF_GRAMMAR, 'root ::= "yes" | "a \\"b\\"\\\\\\n" | "é"'),
+        ),
+        (structured_outputs_guide({"regex": "a"}, "s"), Guide(GuideKind.REGEX, "a")),
+        (structured_outputs_guide({"json": {}}, "s"), Guide(GuideKind.JSON_SCHEMA, "{}")),
+        (structured_outputs_guide({"json_object": True, "json": None}, "s"), Guide(GuideKind.JSON)),
+    ],
+)
+def test_what_is_asked_for_becomes_a_guide(guide: Guide, expected: Guide) -> None:
+    assert guide == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "param", "message"),
+    [
+        ("json", "{", "s.json", "is not JSON"),
+        ("json", [1], "s.json", "must be a JSON schema"),
+        ("json", "true", "s.json", "must be a JSON schema"),
+        ("regex", "(", "s.regex", "is not a regular expression"),
+        ("regex", "", "s.regex", "must be a text that is not empty"),
+        ("grammar", 1, "s.grammar", "must be a text that is not empty"),
+        ("choice", [], "s.choice", "must be a list of at least one text"),
+        ("choice", "ab", "s.choice", "must be a list of at least one text"),
+        ("choice", ["a", ""], "s.choice[1]", "must be a text that is not empty"),
+        ("json_object", False, "s.json_object", "must be true"),
+        ("structural_tag", "x", "s", "must have exactly one of json, regex"),
+    ],
+)
+def test_what_no_engine_could_follow_is_refused_by_name(
+    name: str, value: object, param: str, message: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=message) as refusal:
+        structured_outputs_guide({name: value}, "s")
+
+    assert refusal.value.param == param
+
+
+@pytest.mark.parametrize("given", [{}, {"json": {}, "regex": "a"}], ids=["none", "two"])
+def test_structured_outputs_name_exactly_one_constraint(given: dict[str, object]) -> None:
+    with pytest.raises(InvalidRequest, match="must have exactly one of"):
+        structured_outputs_guide(given, "structured_outputs")
