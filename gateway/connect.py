@@ -11,13 +11,14 @@ from gateway import __version__
 from gateway.engine import Engine
 from gateway.errors import EngineUnavailable
 from gateway.models import Model, Models, SamplingDefaults
+from gateway.output.tools.parsers import PARSERS, default_parser_for
 from gateway.output.vocabulary import Vocabulary
 from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.template import template_for
 from gateway.prompt.tokenizer import Tokenizer
 from gateway.settings import ModelSettings, SettingsError
+from gateway.triton.connect import connect
 from gateway.triton.contract import ContractMismatch
-from gateway.triton.engine import TritonEngine, connect
 
 log = structlog.get_logger(__name__)
 
@@ -38,11 +39,15 @@ class Blueprint:
     def names(self) -> tuple[str, ...]:
         return (self.settings.id, *self.settings.aliases)
 
-    async def connect(self) -> TritonEngine:
+    async def connect(self) -> Engine:
         """Probe this model's Triton. Raises ContractMismatch, EngineUnavailable."""
         triton = self.settings.triton
         return await connect(
-            triton.address, triton.model, self.tokenizer.vocab_size, self.settings.max_model_len
+            triton.address,
+            triton.model,
+            self.tokenizer.vocab_size,
+            self.settings.max_model_len,
+            self.tokenizer,
         )
 
     def model(self, engine: Engine) -> Model:
@@ -81,8 +86,16 @@ def load_blueprint(settings: ModelSettings, cache_bytes: int) -> Blueprint:
         tokenizer=tokenizer,
         renderer=PromptRenderer(tokenizer, template, cache_bytes=cache_bytes),
         vocabulary=vocabulary,
-        tool_parser=settings.tool_parser or "json",
+        tool_parser=_tool_parser(settings, template.name),
     )
+
+
+def _tool_parser(settings: ModelSettings, template_name: str) -> str:
+    name = settings.tool_parser or default_parser_for(template_name)
+    if name not in PARSERS:
+        known = ", ".join(sorted(PARSERS))
+        raise SettingsError(f"model {settings.id!r}: tool_parser {name!r} is none of {known}")
+    return name
 
 
 async def connect_models(models: Models, blueprints: Sequence[Blueprint]) -> None:

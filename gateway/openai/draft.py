@@ -133,6 +133,12 @@ def check_features(body: GenerationRequest, model: Model) -> None:
         model.require(Feature.MIN_TOKENS, "min_tokens")
     if body.bad_words:
         model.require(Feature.BAD_WORDS, "bad_words")
+    if body.ignore_eos:
+        model.require(Feature.STOP_TOKEN_IDS, "ignore_eos")
+    if body.return_token_ids:
+        model.require(Feature.TOKEN_IDS, "return_token_ids")
+    if body.skip_special_tokens is False:
+        model.require(Feature.TOKEN_IDS, "skip_special_tokens")
 
 
 def _check_token_id(token_id: int, model: Model, param: str) -> None:

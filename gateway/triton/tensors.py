@@ -34,10 +34,10 @@ def encode_request(generation: Generation, contract: Contract, request_id: str) 
 def _tensors(generation: Generation, contract: Contract) -> Iterator[Tensor]:
     prompt = generation.prompt.token_ids
     yield "input_ids", "INT32", (1, len(prompt)), np.asarray(prompt, np.int32).tobytes()
-    yield _int32("input_lengths", len(prompt))
-    yield _int32("request_output_len", generation.max_tokens)
-    yield _bool("streaming", generation.streaming)
-    yield _bool("exclude_input_in_output", True)
+    yield int32("input_lengths", len(prompt))
+    yield int32("request_output_len", generation.max_tokens)
+    yield boolean("streaming", generation.streaming)
+    yield boolean("exclude_input_in_output", True)
     yield from _sampling(generation, contract)
     yield from _ends(generation)
     yield from _extras(generation, contract)
@@ -46,16 +46,16 @@ def _tensors(generation: Generation, contract: Contract) -> Iterator[Tensor]:
 def _sampling(generation: Generation, contract: Contract) -> Iterator[Tensor]:
     sampling = generation.sampling
     is_greedy = sampling.temperature == 0.0
-    yield _fp32("temperature", 1.0 if is_greedy else sampling.temperature)
-    yield _int32("runtime_top_k", 1 if is_greedy else sampling.top_k)
-    yield _fp32("runtime_top_p", sampling.top_p)
+    yield fp32("temperature", 1.0 if is_greedy else sampling.temperature)
+    yield int32("runtime_top_k", 1 if is_greedy else sampling.top_k)
+    yield fp32("runtime_top_p", sampling.top_p)
     yield contract.seed, "UINT64", ONE, struct.pack("<Q", sampling.seed)
     if sampling.repetition_penalty != 1.0:
-        yield _fp32("repetition_penalty", sampling.repetition_penalty)
+        yield fp32("repetition_penalty", sampling.repetition_penalty)
     if sampling.presence_penalty:
-        yield _fp32("presence_penalty", sampling.presence_penalty)
+        yield fp32("presence_penalty", sampling.presence_penalty)
     if sampling.frequency_penalty:
-        yield _fp32("frequency_penalty", sampling.frequency_penalty)
+        yield fp32("frequency_penalty", sampling.frequency_penalty)
 
 
 def _ends(generation: Generation) -> Iterator[Tensor]:
@@ -63,29 +63,29 @@ def _ends(generation: Generation) -> Iterator[Tensor]:
     if not generation.end_ids:
         return
     end_id, *others = generation.end_ids
-    yield _int32("end_id", end_id)
-    yield _int32("pad_id", end_id)
+    yield int32("end_id", end_id)
+    yield int32("pad_id", end_id)
     if others:
-        yield _words("stop_words_list", [(other,) for other in others])
+        yield words("stop_words_list", [(other,) for other in others])
 
 
 def _extras(generation: Generation, contract: Contract) -> Iterator[Tensor]:
     if generation.min_tokens:
-        yield _int32(contract.min_tokens, generation.min_tokens)
+        yield int32(contract.min_tokens, generation.min_tokens)
     if generation.num_sequences > 1:
-        yield _int32("num_return_sequences", generation.num_sequences)
+        yield int32("num_return_sequences", generation.num_sequences)
     if generation.logit_bias:
         raw = dense_bias(generation.logit_bias, contract.vocab_size)
         yield "embedding_bias", "FP32", (1, contract.vocab_size), raw
     if generation.bad_words:
-        yield _words("bad_words_list", generation.bad_words)
+        yield words("bad_words_list", generation.bad_words)
     if generation.logprobs:
-        yield _bool("return_log_probs", True)
+        yield boolean("return_log_probs", True)
     if generation.guide is not None:
-        yield _string("guided_decoding_guide_type", generation.guide.kind.value)
-        yield _string("guided_decoding_guide", generation.guide.text)
+        yield string("guided_decoding_guide_type", generation.guide.kind.value)
+        yield string("guided_decoding_guide", generation.guide.text)
     if "kv_cache_reused_blocks" in contract.outputs:
-        yield _bool("return_perf_metrics", True)
+        yield boolean("return_perf_metrics", True)
 
 
 @lru_cache(maxsize=16)
@@ -97,24 +97,24 @@ def dense_bias(logit_bias: tuple[tuple[int, float], ...], vocab_size: int) -> by
     return bias.tobytes()
 
 
-def _int32(name: str, value: int) -> Tensor:
+def int32(name: str, value: int) -> Tensor:
     return name, "INT32", ONE, struct.pack("<i", value)
 
 
-def _fp32(name: str, value: float) -> Tensor:
+def fp32(name: str, value: float) -> Tensor:
     return name, "FP32", ONE, struct.pack("<f", value)
 
 
-def _bool(name: str, value: bool) -> Tensor:
+def boolean(name: str, value: bool) -> Tensor:
     return name, "BOOL", ONE, b"\1" if value else b"\0"
 
 
-def _string(name: str, value: str) -> Tensor:
+def string(name: str, value: str) -> Tensor:
     raw = value.encode()
     return name, "BYTES", ONE, struct.pack("<I", len(raw)) + raw
 
 
-def _words(name: str, words: Iterable[Sequence[int]]) -> Tensor:
+def words(name: str, words: Iterable[Sequence[int]]) -> Tensor:
     """Words as INT32 [1, 2, N]: all ids in a row; below them each word's end, then -1."""
     lists = [list(word) for word in words]
     ids = [token for word in lists for token in word]
@@ -131,10 +131,10 @@ def decode_delta(response: Any, with_logprobs: bool) -> Delta:
     output_ids is INT32 [1, beams, T] padded with -1, sequence_length INT32 [1, beams]; the
     sequence is 0 unless `sequence_index` tells.
     """
-    raw = _raw_outputs(response)
-    num_tokens = _first_int32(raw["sequence_length"])
+    raw = raw_outputs(response)
+    num_tokens = first_int32(raw["sequence_length"])
     token_ids = list(struct.unpack_from(f"<{num_tokens}i", raw["output_ids"]))
-    index = _first_int32(raw["sequence_index"]) if "sequence_index" in raw else 0
+    index = first_int32(raw["sequence_index"]) if "sequence_index" in raw else 0
     if not with_logprobs:
         return Delta(index, token_ids)
     logprobs = struct.unpack_from(f"<{num_tokens}f", raw["output_log_probs"])
@@ -143,14 +143,14 @@ def decode_delta(response: Any, with_logprobs: bool) -> Delta:
 
 def decode_cached_tokens(response: Any, contract: Contract) -> int | None:
     """Return how many prompt tokens came out of the KV cache, where the response tells."""
-    raw = _raw_outputs(response).get("kv_cache_reused_blocks")
-    return _first_int32(raw) * contract.tokens_per_block if raw else None
+    raw = raw_outputs(response).get("kv_cache_reused_blocks")
+    return first_int32(raw) * contract.tokens_per_block if raw else None
 
 
-def _raw_outputs(response: Any) -> dict[str, bytes]:
+def raw_outputs(response: Any) -> dict[str, bytes]:
     names = [tensor.name for tensor in response.outputs]
     return dict(zip(names, response.raw_output_contents, strict=True))
 
 
-def _first_int32(raw: bytes) -> int:
+def first_int32(raw: bytes) -> int:
     return int(struct.unpack_from("<i", raw)[0])

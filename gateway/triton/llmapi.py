@@ -1,0 +1,114 @@
+"""The engine behind NVIDIA's `llmapi` model: TensorRT-LLM's LLM API, spoken to with text.
+
+It returns the whole text so far in every response, and says itself why it ended.
+"""
+
+import struct
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from gateway.engine import Feature
+from gateway.generation import Finished, FinishReason, Generation, Item, TextDelta
+from gateway.triton.call import is_final, responses
+from gateway.triton.channel import Channel
+from gateway.triton.contract import ContractMismatch
+from gateway.triton.server import ServedModel
+from gateway.triton.tensors import Tensor, raw_outputs
+from gateway.triton.text import TextCodec, build_request, read_string, strings
+
+PREFIX = "sampling_param_"
+
+
+@dataclass(frozen=True, slots=True)
+class LlmApi:
+    """What an llmapi model takes; `shape` is that of a scalar, [1, 1] only where it batches.
+
+    Source: all_models/llmapi/tensorrt_llm/config.pbtxt of TensorRT-LLM's triton_backend.
+    """
+
+    model: str
+    inputs: frozenset[str]
+    shape: tuple[int, ...]
+    max_model_len: int
+
+    def takes(self, tensor: str) -> bool:
+        return tensor in self.inputs
+
+
+def read_llmapi(config: Any, max_model_len: int | None) -> LlmApi:
+    """Return the contract in the `ModelConfig` of an llmapi model.
+
+    Raises ContractMismatch naming the setting at fault.
+    """
+    published = config.parameters["max_seq_len"].string_value if config.parameters else ""
+    limit = max_model_len or int(published or 0)
+    if not limit:
+        raise ContractMismatch(
+            f"Triton's model {config.name!r} does not publish its context length: "
+            "set max_model_len for it"
+        )
+    if not config.model_transaction_policy.decoupled:
+        raise ContractMismatch(
+            f"Triton's model {config.name!r} is not decoupled, so it cannot stream: "
+            "set triton_config.decoupled: true in its model.yaml"
+        )
+    inputs = frozenset(tensor.name for tensor in config.input)
+    return LlmApi(config.name, inputs, (1, 1) if config.max_batch_size else (1,), limit)
+
+
+class LlmApiEngine(ServedModel):
+    """Generates text from text, the new part found by comparing with the last response."""
+
+    features: frozenset[Feature] = frozenset()
+
+    def __init__(self, channel: Channel, llmapi: LlmApi, version: str, codec: TextCodec) -> None:
+        super().__init__(channel, llmapi.model, version, llmapi.max_model_len)
+        self._llmapi = llmapi
+        self._codec = codec
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
+        tensors = self._tensors(generation)
+        request = build_request(self._llmapi.model, uuid4().hex, tensors, self._llmapi.takes)
+        seen, reason = "", FinishReason.STOP
+        async with aclosing(responses(self.channel, request)) as arrivals:
+            async for response in arrivals:
+                raw = raw_outputs(response)
+                text = read_string(raw["text_output"]) if "text_output" in raw else seen
+                if raw.get("finish_reason") and read_string(raw["finish_reason"]) == "length":
+                    reason = FinishReason.LENGTH
+                if delta := _grown(seen, text, is_final(response)):
+                    yield TextDelta(0, delta, len(self._codec.encode(delta)))
+                    seen += delta
+                if is_final(response):
+                    yield Finished((reason,))
+                    return
+
+    def _tensors(self, generation: Generation) -> Iterator[Tensor]:
+        sampling, shape = generation.sampling, self._llmapi.shape
+        is_greedy = sampling.temperature == 0.0
+        yield strings("text_input", [generation.prompt.text], shape)
+        yield "streaming", "BOOL", shape, bytes([generation.streaming])
+        yield "return_finish_reason", "BOOL", shape, b"\1"
+        yield f"{PREFIX}exclude_input_from_output", "BOOL", shape, b"\1"
+        yield self._int32("max_tokens", generation.max_tokens)
+        yield self._int32("top_k", 1 if is_greedy else sampling.top_k)
+        yield self._fp32("temperature", 1.0 if is_greedy else sampling.temperature)
+        yield self._fp32("top_p", sampling.top_p)
+        yield self._fp32("presence_penalty", sampling.presence_penalty)
+        yield self._fp32("frequency_penalty", sampling.frequency_penalty)
+        yield f"{PREFIX}seed", "UINT64", shape, sampling.seed.to_bytes(8, "little")
+
+    def _int32(self, name: str, value: int) -> Tensor:
+        return PREFIX + name, "INT32", self._llmapi.shape, value.to_bytes(4, "little", signed=True)
+
+    def _fp32(self, name: str, value: float) -> Tensor:
+        return PREFIX + name, "FP32", self._llmapi.shape, struct.pack("<f", value)
+
+
+def _grown(seen: str, text: str, is_whole: bool) -> str:
+    """Return what a text has gained; until it is whole, half a character at its end waits."""
+    stable = text if is_whole else text.rstrip("\N{REPLACEMENT CHARACTER}")
+    return stable[len(seen) :]
