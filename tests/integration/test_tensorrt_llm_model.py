@@ -373,7 +373,7 @@ def test_the_stop_tensor_ends_the_generation_with_the_same_id(
     assert client.ask([0], 0, "to-stop", stop=True) == []
 
     rest = list(running)
-    assert len(rest) < ENDLESS
+    assert len(rest) < ENDLESS / 10
     assert (rest[-1].ids, rest[-1].is_final) == ([], True)
     assert wait_idle(client, patience_s=1)
 

@@ -56,7 +56,7 @@ def test_a_short_answer_is_stretched_to_min_tokens(tmp_path: Path) -> None:
 
 def test_filler_depends_on_the_prompt_and_where_sampled_on_seed_and_index(tmp_path: Path) -> None:
     engine = simulator(tmp_path)
-    sampled = {"top_p": 0.9, "seed": 1}
+    sampled: dict[str, Any] = {"top_p": 0.9, "seed": 1}
     answers = [
         first_tokens(engine, asking(1, 2), 6),
         first_tokens(engine, asking(1, 3), 6),

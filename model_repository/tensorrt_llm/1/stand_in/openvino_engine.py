@@ -1,5 +1,6 @@
 """OpenVINO GenAI's continuous batching as an Engine: a real model on the CPU."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,11 +8,12 @@ import numpy as np
 import openvino
 import openvino_genai
 
-from stand_in.contract import Refused, Request, Tensors, UnsupportedTensor, words
+from stand_in.contract import Guide, Refused, Request, Tensors, UnsupportedTensor, words
 from stand_in.engine import Progress
 from stand_in.guides import GuideCheck, structured_output
 
 _CACHE_GB = 1
+_RECOVERY_STEPS = 3
 # In full precision, a sequence has the same tokens alone, in any batch, and from a cached prefix.
 _EXACT = {
     "INFERENCE_PRECISION_HINT": openvino.Type.f32,
@@ -58,7 +60,7 @@ class OpenVinoEngine:
     def start(self, key: int, request: Request, index: int) -> None:
         """Begin sequence `index` of the request; raise Refused if its guide does not compile."""
         if request.guide is not None and index == 0:
-            self._guides.check(request.guide)
+            self._check_guide(request.guide)
         prompt = openvino.Tensor(np.array([request.input_ids], np.int64))
         self._handles[key] = self._pipeline.add_request(key, prompt, _config(request, index))
 
@@ -79,9 +81,15 @@ class OpenVinoEngine:
             handle.cancel()
 
     def reset(self) -> None:
-        """Forget every sequence; a pipeline that raised recovers once no handle is left."""
+        """Forget every sequence, and let the pipeline do so: until then it would raise again."""
         for key in list(self._handles):
             self.stop(key)
+        for _ in range(_RECOVERY_STEPS):
+            with contextlib.suppress(RuntimeError):
+                self._pipeline.step()
+
+    def _check_guide(self, guide: Guide) -> None:
+        self._guides.check(guide)
 
     def _warm_up(self) -> None:
         self.start(0, Request(id="", input_ids=(0,), max_tokens=1), 0)
