@@ -9,14 +9,15 @@ from gateway.generation import Delta, Generation, Guide, GuideKind, Prompt, Samp
 from gateway.triton.contract import Contract
 from gateway.triton.tensors import decode_cached_tokens, decode_delta, encode_request
 
+INPUTS = """
+input_ids input_lengths request_output_len streaming exclude_input_in_output temperature
+runtime_top_k runtime_top_p seed min_tokens end_id pad_id stop_words_list bad_words_list
+embedding_bias num_return_sequences return_log_probs return_perf_metrics
+guided_decoding_guide_type guided_decoding_guide presence_penalty
+"""
 CONTRACT = Contract(
     model="tensorrt_llm",
-    inputs=frozenset(
-        "input_ids input_lengths request_output_len streaming exclude_input_in_output temperature "
-        "runtime_top_k runtime_top_p seed min_tokens end_id pad_id stop_words_list "
-        "bad_words_list embedding_bias num_return_sequences return_log_probs return_perf_metrics "
-        "guided_decoding_guide_type guided_decoding_guide presence_penalty".split()
-    ),
+    inputs=frozenset(INPUTS.split()),
     outputs=frozenset({"output_ids", "sequence_length", "kv_cache_reused_blocks"}),
     parameters={},
     vocab_size=6,
