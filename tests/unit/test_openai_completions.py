@@ -6,7 +6,7 @@ import pytest
 
 from gateway.app import create_app
 from gateway.errors import EngineFailure
-from gateway.generation import Delta
+from gateway.generation import Delta, Item
 from gateway.models import Models
 from gateway.settings import Settings
 from tests.fakes import FakeEngine, length, stop, text, tiny_model
@@ -100,7 +100,7 @@ async def test_logprobs_tell_tokens_and_where_they_stand() -> None:
 
 
 async def test_the_best_of_several_is_the_likeliest_per_token() -> None:
-    script = [Delta(0, list(b"ab"), [-3, -3]), Delta(1, list(b"c"), [-1]), stop(2)]
+    script: list[Item] = [Delta(0, list(b"ab"), [-3, -3]), Delta(1, list(b"c"), [-1]), stop(2)]
 
     body = (await post(FakeEngine(script), best_of=2)).json()
 
