@@ -3,23 +3,26 @@
 from gateway.errors import ContextTooLong
 
 
-def check_context(num_prompt_tokens: int, max_tokens: int | None, max_model_len: int) -> int:
+def check_context(
+    num_prompt_tokens: int, max_tokens: int | None, max_model_len: int, *, param: str = "messages"
+) -> int:
     """Return how many tokens the answer may have: `max_tokens`, or all that the prompt leaves.
 
-    Raises ContextTooLong, telling both numbers, where prompt and answer exceed `max_model_len`.
+    Raises ContextTooLong, telling both numbers, where prompt and answer exceed `max_model_len`;
+    `param` is where the caller put the prompt.
     """
     left = max_model_len - num_prompt_tokens
     if left < 1:
         raise ContextTooLong(
             f"This model's context holds {max_model_len} tokens, prompt and answer together; "
             f"the prompt alone has {num_prompt_tokens}. Shorten the prompt.",
-            param="messages",
+            param=param,
         )
     if max_tokens is not None and max_tokens > left:
         raise ContextTooLong(
             f"This model's context holds {max_model_len} tokens, prompt and answer together; "
             f"{num_prompt_tokens + max_tokens} were requested: {num_prompt_tokens} in the prompt, "
             f"{max_tokens} for the answer. Shorten the prompt or ask for a shorter answer.",
-            param="messages",
+            param=param,
         )
     return left if max_tokens is None else max_tokens

@@ -12,8 +12,9 @@ from typing import Any
 
 from gateway.prompt.tokenizer import well_formed
 
-# Marks a place, and is gone from the restored text.
-MARK = "\ud800"
+# Written behind a text, it tells where the text ends; like the mark below, restoring drops it.
+END = "\ud800"
+_MARK = "\ud801"
 _FIRST_STAND_IN = 0xDC00
 _MAX_STAND_INS = 0x400
 # Where a template's own text may continue with something else: %s, {name}.
@@ -33,8 +34,10 @@ class Guard:
         if len(edges) > _MAX_STAND_INS:
             raise ValueError(f"control tokens open and close with {len(edges)} characters")
         stand_ins = {ord(edge): _FIRST_STAND_IN + place for place, edge in enumerate(edges)}
+        self._edges = edges
         self._stand_ins = stand_ins
-        self._restore = {stand_in: edge for edge, stand_in in stand_ins.items()} | {ord(MARK): None}
+        self._originals: dict[int, int | None] = {ord(END): None, ord(_MARK): None}
+        self._originals |= {stand_in: edge for edge, stand_in in stand_ins.items()}
         breaks_off = _breaks_off_inside(tokens, constants)
         self._middles = "\n".join(token[1:-1].casefold() for token in tokens if breaks_off)
 
@@ -50,14 +53,15 @@ class Guard:
 
     def restore(self, text: str) -> str:
         """Return the text as the caller wrote it."""
-        return text.translate(self._restore)
+        return text if text.isascii() else text.translate(self._originals)
 
     def _protect_text(self, text: str) -> str:
         text = well_formed(text)
         core = text.strip()
         if core and core.casefold() in self._middles:
-            text = text.replace(core, MARK.join(["", *core]), 1)
-        return text.translate(self._stand_ins)
+            text = text.replace(core, _MARK.join(["", *core]), 1)
+        has_edges = any(edge in text for edge in self._edges)
+        return text.translate(self._stand_ins) if has_edges else text
 
 
 def _breaks_off_inside(tokens: Iterable[str], constants: Iterable[str]) -> bool:

@@ -19,7 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from gateway.errors import InvalidRequest
 from gateway.prompt.conversation import Conversation, Message, Role
 from gateway.prompt.functions import arguments_param, call_arguments, tool_schema
-from gateway.prompt.guard import MARK, Guard
+from gateway.prompt.guard import END, Guard
 from gateway.prompt.pieces import Control, Piece, Text, check_turns
 from gateway.prompt.tokenizer import Tokenizer
 
@@ -114,12 +114,12 @@ class JinjaTemplate:
             self._message(message, index) for index, message in enumerate(conversation.messages)
         ]
         if conversation.continue_final_message:
-            messages[-1]["content"] += MARK
+            messages[-1]["content"] += END
         tools = [self._guard.protect(tool_schema(tool)) for tool in conversation.tools]
         return {
-            **self._tokenizer.named_tokens,
             **self._defaults,
             **self._guard.protect(conversation.template_kwargs),
+            **self._tokenizer.named_tokens,
             "messages": messages,
             "tools": tools or None,
             "add_generation_prompt": conversation.add_generation_prompt
@@ -149,9 +149,9 @@ def _tool_call(call_id: str, name: str, arguments: dict[str, Any]) -> dict[str, 
 
 
 def _cut_open(text: str, index: int) -> str:
-    """Cut the text where the final message's content ends, which carries a mark there."""
-    content, mark, _ = text.rpartition(MARK)
-    if not mark:
+    """Cut the text where the final message's content ends, which END marks."""
+    content, end, _ = text.rpartition(END)
+    if not end:
         raise InvalidRequest(
             "The model's chat template does not end this message with its content, "
             "so it cannot be continued.",

@@ -197,9 +197,8 @@ def _tools_place(conversation: Conversation, options: _Options) -> int | None:
 
 
 def _schemas(conversation: Conversation) -> str:
-    schemas = (json.dumps(tool_schema(tool), indent=4, ensure_ascii=False)
-               for tool in conversation.tools)  # fmt: skip
-    return "".join(f"{schema}\n\n" for schema in schemas)
+    schemas = [tool_schema(tool) for tool in conversation.tools]
+    return "".join(f"{_json(schema, indent=4)}\n\n" for schema in schemas)
 
 
 def _builtin_call(call: ToolCall, arguments: Mapping[str, Any]) -> str:
@@ -210,8 +209,8 @@ def _builtin_call(call: ToolCall, arguments: Mapping[str, Any]) -> str:
     return f"{call.name}.call({written})"
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def _json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _builtin_tools(kwargs: Mapping[str, Any]) -> list[str]:

@@ -29,7 +29,7 @@ def text_tokenizer(
         _remove(spec, control)
         tokenizer = plain(Tokenizer.from_buffer(orjson.dumps(spec)))
     tokenizer.encode_special_tokens = True
-    _check(tokenizer, control, spec["model"].get("unk_token"))
+    _check(tokenizer, control, _unknown(spec["model"]))
     return tokenizer, prepends
 
 
@@ -47,6 +47,12 @@ def _has_reachable_control(spec: Mapping[str, Any]) -> bool:
     return any(not token["special"] or token["content"] in words for token in spec["added_tokens"])
 
 
+def _unknown(model: Mapping[str, Any]) -> str | None:
+    """The token for what the model cannot encode, which is no control token whatever its flag."""
+    place = model.get("unk_id")
+    return model.get("unk_token") if place is None else model["vocab"][place][0]
+
+
 def _remove(spec: dict[str, Any], control: Mapping[str, int]) -> None:
     """Take control tokens out of both the added tokens and the model's own vocabulary.
 
@@ -54,7 +60,7 @@ def _remove(spec: dict[str, Any], control: Mapping[str, int]) -> None:
     """
     model = spec["model"]
     kept = [token for token in spec["added_tokens"] if token["content"] not in control]
-    unreachable = control.keys() - {model.get("unk_token")}
+    unreachable = control.keys() - {_unknown(model)}
     spec["added_tokens"] = kept
     if isinstance(model["vocab"], dict):
         words = {word: place for word, place in model["vocab"].items() if word not in unreachable}

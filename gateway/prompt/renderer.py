@@ -8,7 +8,7 @@ from gateway.errors import InvalidRequest
 from gateway.generation import Prompt
 from gateway.prompt.cache import TextCache
 from gateway.prompt.conversation import Conversation
-from gateway.prompt.pieces import ChatTemplate, Control, Piece
+from gateway.prompt.pieces import ChatTemplate, Control, Piece, Text
 from gateway.prompt.tokenizer import Tokenizer, well_formed
 
 _CACHE_BYTES = 64 * 1024 * 1024
@@ -84,8 +84,8 @@ class PromptRenderer:
         return [Control(bos_id, self.tokenizer.decode([bos_id], skip_special=False)), *pieces]
 
     async def _assemble_async(self, pieces: list[Piece]) -> Prompt:
-        new = sum(len(piece.text) for piece in pieces if piece.text not in self._cache)
-        if new <= _INLINE_CHARS:
+        texts = [piece.text for piece in pieces if isinstance(piece, Text)]
+        if sum(len(text) for text in texts if text not in self._cache) <= _INLINE_CHARS:
             return self._assemble(pieces)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, self._assemble, pieces)

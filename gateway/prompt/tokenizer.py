@@ -50,13 +50,13 @@ class Tokenizer:
         source = (directory / "tokenizer.json").read_bytes()
         try:
             backend = plain(tokenizers.Tokenizer.from_buffer(source))
+            added = backend.get_added_tokens_decoder()
+            control = {token.content: place for place, token in added.items() if is_control(token)}
+            text, opens_with_space = text_tokenizer(backend, source, control)
         except Exception as error:  # the binding raises nothing narrower
             raise ValueError(f"{directory / 'tokenizer.json'}: {error}") from error
-        added = backend.get_added_tokens_decoder()
-        control = {token.content: number for number, token in added.items() if is_control(token)}
         config = _read_json(directory / "tokenizer_config.json")
         named = _named_tokens(config | _read_json(directory / "special_tokens_map.json"))
-        text, opens_with_space = text_tokenizer(backend, source, control)
         return cls(
             backend=backend,
             vocab_size=max(backend.get_vocab(with_added_tokens=True).values()) + 1,

@@ -4,14 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
-from tokenizers import models
+from tokenizers import models, pre_tokenizers
 
 from gateway.prompt.conversation import Conversation, Message, Role, Tool, ToolCall
+from gateway.prompt.guard import Guard
 from gateway.prompt.jinja import JinjaTemplate
 from gateway.prompt.pieces import ChatTemplate, Control, joined
+from gateway.prompt.plaintext import text_tokenizer
 from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.template import template_for
 from gateway.prompt.tokenizer import Tokenizer
@@ -118,8 +120,14 @@ def test_all_special_tokens_in_one_text_are_text(llama3: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("treatment", TREATMENTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(parts=st.lists(st.sampled_from(FRAGMENTS), max_size=6))
+@example(parts=["<|im_start|>"])
+@example(parts=["<|imX_startX|>"])
+@example(parts=["im_start"])
+@example(parts=["END"])
+@example(parts=["start|>"])
+@example(parts=["<|im_"])
 def test_no_treatment_by_a_template_lets_text_become_control(
     chatml: Tokenizer, treatment: str, parts: list[str]
 ) -> None:
@@ -136,7 +144,7 @@ def test_no_treatment_by_a_template_lets_text_become_control(
     assert control_ids(chatml, template, talk) == [1, 2]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(parts=st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=8))
 def test_text_reaches_the_prompt_as_it_was_written(chatml: Tokenizer, parts: list[str]) -> None:
     text = "".join(parts).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -154,7 +162,7 @@ def test_text_reaches_the_prompt_as_it_was_written(chatml: Tokenizer, parts: lis
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(parts=st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=8))
 def test_encoded_text_holds_no_control_token(chatml: Tokenizer, parts: list[str]) -> None:
     ids = chatml.encode("".join(parts))
@@ -181,9 +189,9 @@ def test_added_whitespace_stays_text(chatml: Tokenizer) -> None:
 def test_template_kwargs_are_text(chatml: Tokenizer, kwargs: dict[str, Any]) -> None:
     source = "{{ text }}{{ deep }}{{ deep | tojson }}{{ bos_token }}<|im_end|>"
     template = JinjaTemplate(chatml, source, defaults={"deep": []}, clock=fixed_clock)
-    talk = Conversation((Message(Role.USER, "x"),), template_kwargs={"bos_token": "", **kwargs})
+    talk = Conversation((Message(Role.USER, "x"),), template_kwargs=kwargs)
 
-    assert control_ids(chatml, template, talk) == [2]
+    assert control_ids(chatml, template, talk) == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +206,7 @@ def test_control_tokens_in_other_models_vocabularies_stay_out_of_reach(
     tmp_path: Path, model: models.Model
 ) -> None:
     backend = Backend(model)
-    backend.add_special_tokens(["<s>"])
+    backend.add_special_tokens(["<s>", "[UNK]"])
     backend.add_tokens(["  "])
     backend.save(str(tmp_path / "tokenizer.json"))
 
@@ -208,3 +216,16 @@ def test_control_tokens_in_other_models_vocabularies_stay_out_of_reach(
     assert number not in tokenizer.encode("<s>")
     assert tokenizer.encode_with_special("<s>") == [number]
     assert tokenizer.encode("a  a") == backend.encode("a  a").ids
+
+
+def test_a_tokenizer_that_cannot_tell_text_from_control_is_not_used() -> None:
+    backend = Backend(models.WordLevel({"a": 0, "[UNK]": 1}, "[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+
+    with pytest.raises(ValueError, match="cannot encode 'a' as text"):
+        text_tokenizer(backend, backend.to_str().encode(), {"a": 0})
+
+
+def test_more_control_tokens_than_can_be_guarded_are_refused() -> None:
+    with pytest.raises(ValueError, match="1100 characters"):
+        Guard([chr(0x4E00 + place) for place in range(1100)], [])

@@ -146,6 +146,15 @@ def test_a_prefill_is_cut_behind_its_content(tokenizer: Tokenizer, prefill: str)
     assert text == f"<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n{written}"
 
 
+def test_what_a_template_writes_behind_a_prefill_is_cut(tokenizer: Tokenizer) -> None:
+    source = "{{ messages[-1].content }}<|im_end|>{{ mood }}<|im_{{ messages[0].content }}"
+    chat = (Message(Role.USER, "start"), Message(Role.ASSISTANT, "No, "))
+
+    text = write(tokenizer, source, Conversation(chat, continue_final_message=True))
+
+    assert text == "No, "
+
+
 def test_a_prefill_that_the_template_leaves_out_is_refused(tokenizer: Tokenizer) -> None:
     chat = (*CHAT, Message(Role.ASSISTANT, "No"))
 

@@ -95,7 +95,7 @@ async def test_known_and_short_text_stays_on_the_event_loop(recording: Recording
     long = Conversation((Message(Role.USER, "word " * 10_000),))
     renderer.render(long)
 
-    await renderer.render_async(replace(long, messages=(*long.messages, *CHAT)))
+    await renderer.render_async(replace(long, messages=(*long.messages, *CHAT * 50)))
 
     assert {thread for _, thread in recording.record} == {here}
 
