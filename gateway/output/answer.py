@@ -95,8 +95,7 @@ def _plain_choices(spec: AnswerSpec, vocabulary: Vocabulary) -> list[PlainChoice
 
 
 def _choices(spec: AnswerSpec, vocabulary: Vocabulary, call_id: Callable[[], str]) -> list[Choice]:
-    markers = PARSERS[spec.parser].markers if spec.parser else ()
-    kept = vocabulary.special(markers)
+    kept = PARSERS[spec.parser].markers if spec.parser else ()
     choices: list[Choice] = []
     for index in range(spec.num_choices):
         detokenizer = detokenizer_for(vocabulary, spec.skip_special, kept)

@@ -50,10 +50,10 @@ class _SentencePieceDetokenizer(Detokenizer):
 
     __slots__ = ("_dropped", "_leading", "_rules", "_run", "_started")
 
-    def __init__(self, table: TokenTable, rules: SentencePiece, dropped: frozenset[int]) -> None:
+    def __init__(self, table: TokenTable, rules: SentencePiece) -> None:
         super().__init__(table)
         self._rules = rules
-        self._dropped = dropped
+        self._dropped = table.dropped
         self._run = bytearray()
         self._started = False
         self._leading = rules.leading_spaces
@@ -100,11 +100,10 @@ class _SentencePieceDetokenizer(Detokenizer):
 
 
 def detokenizer_for(
-    vocabulary: Vocabulary, skip_special: bool = True, kept: frozenset[int] = frozenset()
+    vocabulary: Vocabulary, skip_special: bool = True, kept: tuple[str, ...] = ()
 ) -> Detokenizer:
     """Open a detokenizer; `kept` special tokens read as text even where the others are skipped."""
     table = vocabulary.table(skip_special, kept)
     if vocabulary.sentencepiece is None:
         return Detokenizer(table)
-    dropped = vocabulary.special_ids - kept if skip_special else frozenset[int]()
-    return _SentencePieceDetokenizer(table, vocabulary.sentencepiece, dropped)
+    return _SentencePieceDetokenizer(table, vocabulary.sentencepiece)

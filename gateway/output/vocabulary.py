@@ -31,11 +31,12 @@ class TokenTable:
     """The vocabulary under one rule for special tokens.
 
     `pieces[id]` are the bytes an id adds; `texts[id]` the same as text, None where the text
-    depends on the ids around it.
+    depends on the ids around it. `dropped` ids add nothing, and come between no others.
     """
 
     pieces: Sequence[bytes]
     texts: Sequence[str | None]
+    dropped: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Vocabulary:
     tokens: Sequence[bytes]
     special_ids: frozenset[int] = frozenset()
     sentencepiece: SentencePiece | None = None
-    _tables: dict[tuple[bool, frozenset[int]], TokenTable] = field(
+    _tables: dict[tuple[bool, tuple[str, ...]], TokenTable] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -79,21 +80,20 @@ class Vocabulary:
         wanted = {text.encode() for text in texts}
         return frozenset(i for i in self.special_ids if self.tokens[i] in wanted)
 
-    def table(self, skip_special: bool, kept: frozenset[int] = frozenset()) -> TokenTable:
+    def table(self, skip_special: bool, kept: tuple[str, ...] = ()) -> TokenTable:
         """Return the table that drops special tokens, those in `kept` apart, or drops none."""
-        key = (skip_special, kept if skip_special else frozenset())
+        key = (skip_special, kept)
         if key not in self._tables:
-            self._tables[key] = self._make_table(self.special_ids - kept if skip_special else ())
+            dropped = self.special_ids - self.special(kept) if skip_special else frozenset[int]()
+            self._tables[key] = self._make_table(dropped)
         return self._tables[key]
 
-    def _make_table(self, dropped: Iterable[int]) -> TokenTable:
-        pieces = list(self.tokens)
-        for token_id in dropped:
-            pieces[token_id] = b""
+    def _make_table(self, dropped: frozenset[int]) -> TokenTable:
+        pieces = [b"" if i in dropped else token for i, token in enumerate(self.tokens)]
         texts = [_complete_text(piece) for piece in pieces]
         for token_id in self.sentencepiece.byte_ids if self.sentencepiece else ():
             texts[token_id] = None
-        return TokenTable(pieces, texts)
+        return TokenTable(pieces, texts, dropped)
 
 
 def _decoder_steps(backend: Tokenizer) -> list[dict[str, Any]]:

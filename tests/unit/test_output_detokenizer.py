@@ -110,8 +110,7 @@ def test_ids_outside_the_vocabulary_add_nothing(name: str) -> None:
 
 def test_a_kept_special_token_reads_as_text_while_others_are_skipped() -> None:
     vocabulary = VOCABULARIES["byte-level"]
-    kept = vocabulary.special(["<|python_tag|>"])
-    detokenizer = detokenizer_for(vocabulary, skip_special=True, kept=kept)
+    detokenizer = detokenizer_for(vocabulary, skip_special=True, kept=("<|python_tag|>",))
 
     ids = ids_of(BACKENDS["byte-level"], "<s>", "<|python_tag|>")
 

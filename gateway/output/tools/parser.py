@@ -41,9 +41,10 @@ class CallParser(ABC):
 
     def push(self, text: str) -> list[ToolEvent]:
         """Return what `text` decides; text that may yet be a call is held back."""
-        if text:
-            self._reader.feed(text)
-            next(self._steps)
+        if self._kind is Text and self._content.fullmatch(text):
+            return [Text(text)] if text else []
+        self._reader.feed(text)
+        next(self._steps)
         return self._drain()
 
     def finish(self) -> list[ToolEvent]:
