@@ -44,6 +44,7 @@ TREATMENTS = [
     "<|{{ text }}|>",
     "<{{ text }}>",
     "<|im_{{ text }}",
+    "{{ text }}start|>",
     "{{ '<|%s|>' | format(text) }}",
     "{{ [text] }}",
     "{{ {text: text} }}",
