@@ -149,6 +149,16 @@ def test_a_prompt_without_turns_is_only_cut_whole() -> None:
     assert extractor.push("Once upon a time") + extractor.flush() == " a time"
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_of_two_echoes_that_match_the_longer_is_cut(seed: int) -> None:
+    header = turn("assistant", "")
+    extractor = AssistantExtractor(echoes_of(prompt_of(f"{BOS}{header}{EOT}{header}"), VOCABULARY))
+
+    text = "".join(map(extractor.push, pieces(f"{header}{EOT}{header}Yes", seed)))
+
+    assert text + extractor.flush() == "Yes"
+
+
 def test_an_answer_is_passed_on_as_soon_as_it_is_no_echo() -> None:
     extractor = AssistantExtractor(ECHOES)
 

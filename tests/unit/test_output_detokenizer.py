@@ -83,6 +83,17 @@ def test_llama3_text_survives_one_token_at_a_time(
     assert "".join(detokenizer.push([i]) for i in ids) + detokenizer.flush() == text
 
 
+@pytest.mark.parametrize("name", ["llama2-like", "two-leading-spaces", "metaspace"])
+@pytest.mark.parametrize("tokens", [["▁"] * 4, ["<0x20>", "▁", "▁a"], ["▁▁", "▁a"], ["</s>", "▁a"]])
+def test_the_leading_spaces_a_decoder_drops_are_counted_over_tokens(
+    name: str, tokens: list[str]
+) -> None:
+    ids = ids_of(BACKENDS[name], *tokens)
+
+    assert decoded(VOCABULARIES[name], ids, 0, True) == BACKENDS[name].decode(ids)
+    assert decoded(VOCABULARIES[name], ids, 1, True) == BACKENDS[name].decode(ids)
+
+
 def test_incomplete_utf8_is_held_back_until_it_is_a_character() -> None:
     detokenizer = detokenizer_for(VOCABULARIES["byte-level"])
     ids = ids_of(BACKENDS["byte-level"], "ðŁĺ", "Ģ")
