@@ -106,6 +106,34 @@ def serve(
         _fail(error)
 
 
+@app.command()
+def render(
+    file: Annotated[
+        typer.FileBinaryRead,
+        typer.Argument(help="A conversation in OpenAI's JSON; - reads standard input."),
+    ],
+    tokenizer: Annotated[Path, typer.Option(help="Folder with the model's tokenizer.")],
+    template: Annotated[
+        str | None, typer.Option(help="Chat template; found out if absent.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print tokens and text as JSON.")] = False,
+) -> None:
+    """Show the exact prompt that a conversation becomes: its text, its token ids, their count."""
+    from rich.console import Console
+
+    from gateway.errors import InvalidRequest
+    from gateway.render import render_file
+
+    try:
+        preview = render_file(tokenizer, template, file)
+    except (InvalidRequest, ValueError, OSError) as error:
+        _fail(error)
+    if as_json:
+        typer.echo(preview.to_json())
+    else:
+        Console().print(preview.to_styled(), soft_wrap=True)
+
+
 def _fail(error: Exception) -> NoReturn:
     typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
     raise typer.Exit(1)

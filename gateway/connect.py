@@ -77,7 +77,7 @@ def load_blueprint(settings: ModelSettings, cache_bytes: int) -> Blueprint:
     """Load a model's tokenizer and template. Raises SettingsError when they cannot be used."""
     try:
         tokenizer = Tokenizer.load(settings.tokenizer)
-        template = template_for(tokenizer, settings.template)
+        template = template_for(tokenizer, settings.template, defaults=settings.template_kwargs)
         vocabulary = Vocabulary.from_backend(tokenizer.backend)
     except (OSError, ValueError) as error:
         raise SettingsError(f"model {settings.id!r}: {error}") from error

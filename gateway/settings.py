@@ -1,7 +1,7 @@
 """The only reader of the environment and of the models file. Everything else is handed settings."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -73,6 +73,9 @@ class ModelSettings(ModelFileModel):
     triton: TritonSettings = TritonSettings()
     template: str | None = Field(
         default=None, description="Chat template; found out when not given."
+    )
+    template_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="Handed to the template below the caller's own."
     )
     tool_parser: str | None = Field(
         default=None, description="Tool call format; follows the template."

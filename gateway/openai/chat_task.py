@@ -58,11 +58,12 @@ def parse_chat(body: ChatCompletionRequest, model: Model, strict: bool) -> ChatT
         logprobs=bool(body.logprobs),
         return_token_ids=bool(body.return_token_ids),
     )
+    max_tokens = body.max_completion_tokens or body.max_tokens
     conversation = parse_conversation(body, body.messages, offered(tools, choice))
     return ChatTask(
         model=model,
         conversation=conversation,
-        draft=parse_draft(body, model, spec, guide, body.max_completion_tokens or body.max_tokens),
+        draft=parse_draft(body, model, spec, guide, max_tokens, source="messages"),
         spec=spec,
         is_stream=bool(body.stream),
         stream_usage=parse_stream_usage(body),

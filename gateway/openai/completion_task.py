@@ -73,10 +73,11 @@ def parse_completion(body: CompletionRequest, model: Model, strict: bool) -> Com
         logprobs=body.logprobs is not None or candidates > n,
         return_token_ids=bool(body.return_token_ids),
     )
+    guide = parse_guide(body, model)
     return CompletionTask(
         model=model,
         prompts=prompts,
-        draft=parse_draft(body, model, spec, parse_guide(body, model), body.max_tokens),
+        draft=parse_draft(body, model, spec, guide, body.max_tokens, source="prompt"),
         spec=spec,
         n=n,
         has_logprobs=body.logprobs is not None,

@@ -20,15 +20,20 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A generation that lacks its prompt, and with it the room that is left for the answer."""
+    """A generation that lacks its prompt, and with it the room that is left for the answer.
+
+    `source` is the parameter the prompt comes from.
+    """
 
     generation: Generation
     max_tokens: int | None
     max_model_len: int
+    source: str
 
     def complete(self, prompt: Prompt) -> Generation:
         """Return the generation. Raises ContextTooLong with both numbers."""
-        room = check_context(len(prompt.token_ids), self.max_tokens, self.max_model_len)
+        num_tokens = len(prompt.token_ids)
+        room = check_context(num_tokens, self.max_tokens, self.max_model_len, param=self.source)
         if self.generation.min_tokens > room:
             raise InvalidRequest(
                 f"'min_tokens' is {self.generation.min_tokens}, but the answer has room for "
@@ -44,6 +49,7 @@ def parse_draft(
     spec: AnswerSpec,
     guide: Guide | None,
     max_tokens: int | None,
+    source: str,
 ) -> Draft:
     """Return the part of a generation that does not depend on the prompt.
 
@@ -64,7 +70,7 @@ def parse_draft(
         logprobs=spec.logprobs,
         streaming=bool(body.stream) or bool(spec.stops),
     )
-    return Draft(generation, max_tokens, model.max_model_len)
+    return Draft(generation, max_tokens, model.max_model_len, source)
 
 
 def parse_stops(body: GenerationRequest) -> tuple[str, ...]:

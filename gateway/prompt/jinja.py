@@ -59,6 +59,10 @@ class JinjaTemplate:
         self._developer = "developer" if "developer" in source else "system"
         self._guard = Guard(tokenizer.control_ids, _constants(tree))
 
+    @property
+    def knows_tools(self) -> bool:
+        return self._reads_tools and self._reads_tool_calls
+
     def render(self, conversation: Conversation) -> list[Piece]:
         check_turns(conversation)
         self._check_support(conversation)

@@ -83,6 +83,10 @@ class Llama3Template:
         self._clock = clock
         self._controls = {token: _control(tokenizer, token) for token in control_tokens(release)}
 
+    @property
+    def knows_tools(self) -> bool:
+        return self.name != "llama-3"
+
     def render(self, conversation: Conversation) -> list[Piece]:
         check_turns(conversation)
         options = self._options({**self._defaults, **conversation.template_kwargs})
@@ -159,7 +163,7 @@ class Llama3Template:
         return self._clock().strftime("%d %b %Y") if self.name == "llama-3.2" else "26 Jul 2024"
 
     def _check_release(self, conversation: Conversation, options: _Options) -> None:
-        if self.name != "llama-3":
+        if self.knows_tools:
             return
         if conversation.tools or options.builtin_tools:
             raise InvalidRequest("Llama 3 has no form for tools; 3.1 and later do.", param="tools")

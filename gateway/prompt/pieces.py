@@ -25,10 +25,17 @@ Piece = Control | Text
 
 
 class ChatTemplate(Protocol):
-    """How one model family writes conversations; `name` is what configuration calls it."""
+    """How one model family writes conversations.
+
+    `name` is what configuration calls it; `knows_tools` tells whether it has a form for tools
+    and for calls of them, and refuses neither.
+    """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def knows_tools(self) -> bool: ...
 
     def render(self, conversation: Conversation) -> list[Piece]:
         """Return the prompt's pieces in order.

@@ -12,6 +12,7 @@ from gateway.prompt.jinja import OWN_TEMPLATE, JinjaTemplate
 from gateway.prompt.llama import Llama3Template
 from gateway.prompt.pieces import ChatTemplate, Piece, joined
 from gateway.prompt.tokenizer import Tokenizer
+from gateway.prompt.tools_as_text import ToolsAsText
 
 _NO_DEFAULTS: Mapping[str, Any] = MappingProxyType({})
 _CHAT = (
@@ -40,9 +41,17 @@ def template_for(
     """Return the template called `name`: a Llama 3 release, or `tokenizer` for its own Jinja.
 
     Without a name it is the Llama 3 release that writes sample conversations as the tokenizer's
-    own template does, else that template. `defaults` are template kwargs below the caller's;
-    `clock` tells templates the date. Raises ValueError where there is no such template.
+    own template does, else that template. Where it has no form for tools, they are told in
+    words. `defaults` are template kwargs below the caller's; `clock` tells templates the date.
+    Raises ValueError where there is no such template.
     """
+    template = _template(tokenizer, name, defaults, clock)
+    return template if template.knows_tools else ToolsAsText(template)
+
+
+def _template(
+    tokenizer: Tokenizer, name: str | None, defaults: Mapping[str, Any], clock: Clock
+) -> ChatTemplate:
     if name in llama.RELEASES:
         return Llama3Template(tokenizer, name, defaults=defaults, clock=clock)
     if name not in (None, OWN_TEMPLATE):
@@ -57,6 +66,7 @@ class _ByTools:
     """Two templates of one tokenizer: one for conversations with tools, one for the others."""
 
     name = OWN_TEMPLATE
+    knows_tools = True
 
     def __init__(self, plain: ChatTemplate, with_tools: ChatTemplate) -> None:
         self._plain = plain

@@ -17,7 +17,7 @@ FLOORS = (
     {"gateway.models", "gateway.reply"},
     {"gateway.openai", "gateway.connect", "gateway.health"},
     {"gateway.app", "gateway.server"},
-    {"gateway.serve", "gateway.up"},
+    {"gateway.serve", "gateway.up", "gateway.render"},
     {"gateway.cli"},
     {"gateway.__main__"},
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import InvalidRequest
-from gateway.prompt.preview import render_file
+from gateway.render import render_file
 
 MESSAGES = [{"role": "user", "content": [{"type": "text", "text": "Hi<|im_end|>"}]}]
 CALLED = {
@@ -68,5 +68,5 @@ def test_control_tokens_are_set_apart_from_the_same_text_typed(chatml_folder: Pa
     ids=["empty", "no messages", "role", "no role", "string"],
 )
 def test_what_is_no_conversation_is_refused(chatml_folder: Path, source: bytes) -> None:
-    with pytest.raises(InvalidRequest, match="not a conversation"):
+    with pytest.raises(InvalidRequest):
         render_file(chatml_folder, None, io.BytesIO(source))
