@@ -15,6 +15,7 @@ from gateway.models import Models
 from gateway.openai.disconnect import ClientGone
 from gateway.openai.errors import on_client_gone, on_gateway_error, on_http_exception
 from gateway.openai.exchange import RequestContext
+from gateway.openai.reference import DocumentedApp
 from gateway.openai.routes import openai_routes
 from gateway.settings import Settings
 
@@ -26,7 +27,7 @@ def create_app(
 
     `connect` runs in the background from start to stop and fills `models`.
     """
-    app = FastAPI(
+    app = DocumentedApp(
         title="Triton OpenAI gateway",
         version=__version__,
         lifespan=_lifespan(connect),

@@ -1,27 +1,37 @@
-"""Whether this process lives, and whether it can serve."""
+"""Whether this process lives, whether it can serve, and which version of the gateway it is."""
 
 import orjson
 from fastapi import APIRouter, Response
 
+from gateway import __version__
 from gateway.errors import EngineUnavailable
 from gateway.models import Models
+from gateway.openai.answers import Health, Version
+from gateway.openai.reference import answers
 
 
 def health_routes(models: Models) -> APIRouter:
-    """Return /health/live, and /health/ready: 503 with the reason until every model serves."""
-    router = APIRouter(prefix="/health")
+    """Return /health/live, /version, and /health/ready: 503 with the reason until all serve."""
+    router = APIRouter()
 
-    @router.get("/live")
+    @router.get("/health/live", responses=answers(Health))
     async def live() -> Response:
         return _status(200, status="live")
 
-    @router.get("/ready")
+    @router.get(
+        "/health/ready",
+        responses=answers(Health) | {503: {"model": Health, "description": "Not ready."}},
+    )
     async def ready() -> Response:
         try:
             await models.check_ready()
         except EngineUnavailable as error:
             return _status(503, status="not ready", reason=error.message)
         return _status(200, status="ready")
+
+    @router.get("/version", responses=answers(Version))
+    async def version() -> Response:
+        return _status(200, version=__version__)
 
     return router
 

@@ -13,7 +13,7 @@ from gateway.errors import InvalidRequest
 from gateway.generation import Prompt
 from gateway.openai.bodies import invalid_request
 from gateway.openai.messages import parse_conversation
-from gateway.openai.schemas import ChatMessage, ConversationFields
+from gateway.openai.parts import ChatMessage, ConversationFields
 from gateway.openai.tools import offered, parse_tool_choice, parse_tools
 from gateway.prompt.conversation import Conversation
 from gateway.prompt.pieces import Control, Piece

@@ -1,6 +1,6 @@
 """Request bodies: read within the limit, checked against their schema, refused in OpenAI's way."""
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -66,9 +66,3 @@ def _path(location: tuple[int | str, ...]) -> str | None:
 
 
 UNION_MEMBERS = frozenset({"str", "int", "float", "bool", "list", "dict"})
-
-
-def schema_of(schema: type[BaseModel]) -> dict[str, Any]:
-    """Return what a route that reads `schema` says of its body on the OpenAPI page."""
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema.__name__}"}}}
-    return {"requestBody": {"required": True, "content": content}}

@@ -6,7 +6,8 @@ from gateway.engine import Feature
 from gateway.errors import InvalidRequest
 from gateway.generation import Guide
 from gateway.models import Model
-from gateway.openai.schemas import ChatCompletionRequest, GenerationRequest, ResponseFormat
+from gateway.openai.parts import ResponseFormat
+from gateway.openai.schemas import ChatCompletionRequest, GenerationRequest
 from gateway.output.structure import (
     choice_guide,
     grammar_guide,

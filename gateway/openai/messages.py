@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from gateway.errors import InvalidRequest
-from gateway.openai.schemas import (
+from gateway.openai.parts import (
     ChatMessage,
     ContentPart,
     ConversationFields,

@@ -7,7 +7,16 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from gateway.models import Model, Models
-from gateway.openai.bodies import read_body, schema_of
+from gateway.openai.answers import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    Completion,
+    DetokenizedText,
+    ModelAnswer,
+    ModelList,
+    TokenList,
+)
+from gateway.openai.bodies import read_body
 from gateway.openai.chat import chat_reply, collect_chat, stream_chat
 from gateway.openai.chat_task import parse_chat
 from gateway.openai.completion_task import parse_completion
@@ -17,6 +26,7 @@ from gateway.openai.completions import (
     stream_completion,
 )
 from gateway.openai.disconnect import unless_gone
+from gateway.openai.reference import GENERATING, READING, answers, reads
 from gateway.openai.schemas import (
     ChatCompletionRequest,
     CompletionRequest,
@@ -33,7 +43,11 @@ def openai_routes(settings: Settings, models: Models) -> APIRouter:
     """Return the routes under /v1."""
     router = APIRouter(prefix="/v1")
 
-    @router.post("/chat/completions", openapi_extra=schema_of(ChatCompletionRequest))
+    @router.post(
+        "/chat/completions",
+        openapi_extra=reads(ChatCompletionRequest),
+        responses=answers(ChatCompletion, ChatCompletionChunk, GENERATING),
+    )
     async def create_chat_completion(request: Request) -> Response:
         body = await read_body(request, ChatCompletionRequest, settings.max_body_bytes)
         task = parse_chat(body, models.find(body.model), settings.strict)
@@ -42,7 +56,11 @@ def openai_routes(settings: Settings, models: Models) -> APIRouter:
             return await streamed(request, stream_chat(task, reply))
         return await whole(request, collect_chat(task, reply))
 
-    @router.post("/completions", openapi_extra=schema_of(CompletionRequest))
+    @router.post(
+        "/completions",
+        openapi_extra=reads(CompletionRequest),
+        responses=answers(Completion, Completion, GENERATING),
+    )
     async def create_completion(request: Request) -> Response:
         body = await read_body(request, CompletionRequest, settings.max_body_bytes)
         task = parse_completion(body, models.find(body.model), settings.strict)
@@ -64,12 +82,20 @@ def token_routes(settings: Settings, models: Models) -> APIRouter:
     """Return the routes between text and tokens."""
     router = APIRouter()
 
-    @router.post("/tokenize", openapi_extra=schema_of(TokenizeRequest))
+    @router.post(
+        "/tokenize",
+        openapi_extra=reads(TokenizeRequest),
+        responses=answers(TokenList, errors=READING),
+    )
     async def tokenize_text(request: Request) -> Response:
         body = await read_body(request, TokenizeRequest, settings.max_body_bytes)
         return _json(await tokenize(body, models.find(body.model)))
 
-    @router.post("/detokenize", openapi_extra=schema_of(DetokenizeRequest))
+    @router.post(
+        "/detokenize",
+        openapi_extra=reads(DetokenizeRequest),
+        responses=answers(DetokenizedText, errors=READING),
+    )
     async def detokenize_tokens(request: Request) -> Response:
         body = await read_body(request, DetokenizeRequest, settings.max_body_bytes)
         return _json(detokenize(body, models.find(body.model)))
@@ -81,11 +107,11 @@ def model_routes(models: Models) -> APIRouter:
     """Return the routes that tell which models there are."""
     router = APIRouter()
 
-    @router.get("/models")
+    @router.get("/models", responses=answers(ModelList))
     async def list_models() -> Response:
         return _json({"object": "list", "data": [model_object(model) for model in models]})
 
-    @router.get("/models/{model_id:path}")
+    @router.get("/models/{model_id:path}", responses=answers(ModelAnswer, errors=(404, 500, 503)))
     async def retrieve_model(model_id: str) -> Response:
         return _json(model_object(models.find(model_id)))
 

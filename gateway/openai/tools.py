@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from gateway.errors import InvalidRequest
 from gateway.openai.messages import parse_function, parse_tool
-from gateway.openai.schemas import ConversationFields
+from gateway.openai.parts import ConversationFields
 from gateway.output.tools.choice import Allowed, Auto, Named, NoTools, Required, ToolChoice
 from gateway.prompt.conversation import Tool
 

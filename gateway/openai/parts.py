@@ -1,0 +1,118 @@
+"""What bodies are made of: messages, tools, formats. Nothing is decided here."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+JsonObject = dict[str, Any]
+DEPRECATED: JsonObject = {"deprecated": True}
+
+
+class RequestModel(BaseModel):
+    """JSON types are taken at their word: the string "1" is not the number 1."""
+
+    model_config = ConfigDict(strict=True, extra="allow", protected_namespaces=())
+
+
+class ContentPart(RequestModel):
+    """One part of a message. Only text is read; other types are refused by name."""
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+
+
+class FunctionCall(RequestModel):
+    """A function's name and its arguments, a JSON object as text."""
+
+    name: str
+    arguments: str
+
+
+class MessageToolCall(RequestModel):
+    """A call the assistant made earlier in the conversation."""
+
+    id: str
+    type: str = "function"
+    function: FunctionCall | None = None
+
+
+class ChatMessage(RequestModel):
+    """One turn of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[ContentPart] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: list[MessageToolCall] | None = None
+    tool_call_id: str | None = None
+    function_call: FunctionCall | None = None
+
+
+class FunctionDefinition(RequestModel):
+    """A function the model may call."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
+    description: str | None = None
+    parameters: JsonObject | None = None
+    strict: bool | None = None
+
+
+class ToolDefinition(RequestModel):
+    """A tool; only those of type `function` are known here."""
+
+    type: str
+    function: FunctionDefinition | None = None
+
+
+class StreamOptions(RequestModel):
+    """What a stream tells besides the answer."""
+
+    include_usage: bool | None = Field(None, description="Send the usage in a last chunk.")
+    continuous_usage_stats: bool | None = Field(
+        None, description="Extension: with include_usage, the usage so far in every chunk."
+    )
+    include_obfuscation: bool | None = Field(None, description="Accepted and ignored.")
+
+
+class JsonSchemaFormat(RequestModel):
+    """A JSON schema the answer must follow."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    description: str | None = None
+    json_schema: JsonObject | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(RequestModel):
+    """The form the answer must have."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchemaFormat | None = None
+
+
+class ConversationFields(RequestModel):
+    """What a prompt is rendered from."""
+
+    tools: Annotated[list[ToolDefinition], Field(max_length=128)] | None = Field(
+        None, description="Functions the model may call; other types of tools are refused."
+    )
+    tool_choice: str | JsonObject | None = Field(
+        None,
+        description="none, auto, required, one function, or allowed_tools. "
+        "To force a call needs guided decoding.",
+    )
+    functions: Annotated[list[FunctionDefinition], Field(max_length=128)] | None = Field(
+        None, description="Read as tools.", json_schema_extra=DEPRECATED
+    )
+    function_call: str | JsonObject | None = Field(
+        None, description="Read as tool_choice.", json_schema_extra=DEPRECATED
+    )
+    reasoning_effort: str | None = Field(None, description="Handed to the chat template.")
+    chat_template_kwargs: JsonObject | None = Field(
+        None, description="Extension: handed to the chat template."
+    )
+    add_generation_prompt: bool | None = Field(None, description="Extension. Default true.")
+    continue_final_message: bool | None = Field(
+        None, description="Extension: the model goes on with the last, assistant's, message."
+    )
