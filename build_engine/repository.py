@@ -36,6 +36,7 @@ _VARIABLES = {
     "max_beam_width": "1",
     "exclude_input_in_output": "true",
     "enable_kv_cache_reuse": "true",
+    "guided_decoding_backend": "xgrammar",
     "logits_datatype": "TYPE_FP32",
     "encoder_input_features_data_type": "TYPE_FP16",
     "prompt_embedding_table_data_type": "TYPE_FP16",

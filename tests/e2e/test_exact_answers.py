@@ -1,13 +1,12 @@
 """What a scripted engine says comes out exact: streamed and whole, through a real Triton."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.e2e.conftest import Stack
+from tests.e2e.dialogue import ask, streamed, whole
 
 WEATHER = {
     "type": "function",
@@ -19,78 +18,6 @@ WEATHER = {
         },
     },
 }
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One choice, however it came."""
-
-    text: str
-    calls: tuple[tuple[str, str], ...]
-    finish_reason: str
-    usage: Any
-    logprobs: Any
-
-
-def ask(stack: Stack, content: str, **fields: Any) -> dict[str, Any]:
-    message = {"role": "user", "content": content}
-    return {"model": stack.model, "messages": [message], "seed": 1, **fields}
-
-
-def whole(stack: Stack, body: dict[str, Any]) -> list[Reply]:
-    response = httpx.post(f"{stack.url}/v1/chat/completions", json=body, timeout=60)
-    assert response.status_code == 200, response.text
-    answer = response.json()
-    return [
-        Reply(
-            text=choice["message"]["content"] or "",
-            calls=tuple(
-                (call["function"]["name"], call["function"]["arguments"])
-                for call in choice["message"].get("tool_calls", ())
-            ),
-            finish_reason=choice["finish_reason"],
-            usage=answer["usage"],
-            logprobs=(choice["logprobs"] or {}).get("content"),
-        )
-        for choice in answer["choices"]
-    ]
-
-
-def streamed(stack: Stack, body: dict[str, Any]) -> list[Reply]:
-    body = {**body, "stream": True, "stream_options": {"include_usage": True}}
-    choices = [_Growing() for _ in range(body.get("n", 1))]
-    usage = None
-    url = f"{stack.url}/v1/chat/completions"
-    with httpx.stream("POST", url, json=body, timeout=60) as response:
-        for line in response.iter_lines():
-            if line.startswith("data: {"):
-                chunk = json.loads(line[6:])
-                usage = chunk["usage"] or usage
-                for choice in chunk["choices"]:
-                    choices[choice["index"]].add(choice)
-    return [growing.reply(usage) for growing in choices]
-
-
-class _Growing:
-    def __init__(self) -> None:
-        self.text = ""
-        self.calls: list[list[str]] = []
-        self.logprobs: list[Any] = []
-        self.finish_reason = ""
-
-    def add(self, choice: dict[str, Any]) -> None:
-        self.text += choice["delta"].get("content") or ""
-        self.logprobs += (choice["logprobs"] or {}).get("content") or []
-        self.finish_reason = choice["finish_reason"] or self.finish_reason
-        for call in choice["delta"].get("tool_calls", ()):
-            if "id" in call:
-                assert call["index"] == len(self.calls)
-                self.calls.append([call["function"]["name"], ""])
-            self.calls[call["index"]][1] += call["function"]["arguments"]
-
-    def reply(self, usage: Any) -> Reply:
-        calls = tuple((name, arguments) for name, arguments in self.calls)
-        return Reply(self.text, calls, self.finish_reason, usage, self.logprobs or None)
 
 
 TEXTS = [

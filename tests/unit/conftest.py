@@ -1,7 +1,6 @@
-"""Tokenizer folders that several test files read, and the figures that tests report."""
+"""Tokenizer folders that several test files read."""
 
 import json
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -11,8 +10,6 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from build_engine.tokenizer import ReleaseName, convert
 from gateway.prompt.tokenizer import Tokenizer as PromptTokenizer
-
-Figure = Callable[[str], None]
 
 
 @pytest.fixture(scope="session")
@@ -40,20 +37,6 @@ def release_folder(
 def llama3_folder(release_folder: Callable[[ReleaseName], Path]) -> Path:
     """A tokenizer folder as Llama 3.1 has it: 128,256 tokens, 256 of them special."""
     return release_folder("llama-3.1")
-
-
-@pytest.fixture
-def figure(record_property: Callable[[str, object], None]) -> Figure:
-    """Report a line of findings at the end of the test run."""
-    return lambda line: record_property("figure", line)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
-    for report in reports:
-        for name, line in report.user_properties:
-            if name == "figure":
-                terminalreporter.write_line(str(line))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,233 @@
+"""A real model held to a form: every answer valid, and streamed what it is whole."""
+
+import itertools
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+
+from tests.conftest import Figure
+from tests.e2e.conftest import Stack
+from tests.e2e.dialogue import agree, ask, streamed, whole
+
+CONCURRENT = 8
+TEXT = {"type": "string", "maxLength": 12}
+NUMBER = {"type": "integer", "minimum": 0, "maximum": 99}
+FIELDS: dict[str, Any] = {
+    "name": TEXT,
+    "age": NUMBER,
+    "mood": {"enum": ["calm", "glad", "sad"]},
+    "is_new": {"type": "boolean"},
+    "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 2},
+    "home": {
+        "type": "object",
+        "properties": {"city": TEXT, "floor": NUMBER},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
+    "either": {"anyOf": [NUMBER, {"type": "null"}]},
+}
+PROMPTS = ("Describe a sailor as JSON.", "Make up a city.", "Who are you?", "x", "Tell me a joke.")
+# JSON may be padded with any whitespace, and a model this small may never stop padding: it is
+# shown once how JSON is written.
+EXAMPLE_ANSWER = [
+    {"role": "user", "content": "Describe a dog, with its toys."},
+    {"role": "assistant", "content": '{"kind": "dog", "legs": 4, "toys": ["ball", "bone"]}'},
+]
+
+
+def schema_of(names: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {name: FIELDS[name] for name in names},
+        "required": list(names),
+        "additionalProperties": False,
+    }
+
+
+SCHEMAS = [schema_of(names) for size in (1, 2, 3) for names in itertools.combinations(FIELDS, size)]
+
+
+EXAMPLE_CALL = [
+    {"role": "user", "content": "Describe a dog."},
+    {
+        "role": "assistant",
+        "tool_calls": [
+            {
+                "id": "call_1",
+                "type": "function",
+                "function": {"name": "first", "arguments": '{"name": "Rex", "age": 4}'},
+            }
+        ],
+    },
+    {"role": "tool", "tool_call_id": "call_1", "content": "Done."},
+]
+
+
+def after(example: list[Any], body: dict[str, Any]) -> dict[str, Any]:
+    """Return a request whose conversation begins with an example."""
+    return body | {"messages": [*example, *body["messages"]]}
+
+
+def test_every_answer_follows_its_schema(stack: Stack, figure: Figure) -> None:
+    schemas = SCHEMAS[:50]
+    bodies = [
+        ask(
+            stack,
+            PROMPTS[i % len(PROMPTS)],
+            max_tokens=200,
+            temperature=0,
+            response_format={
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": schema, "strict": True},
+            },
+        )
+        for i, schema in enumerate(schemas)
+    ]
+
+    with ThreadPoolExecutor(CONCURRENT) as pool:
+        answers = list(pool.map(lambda b: whole(stack, after(EXAMPLE_ANSWER, b))[0], bodies))
+
+    valid = 0
+    for answer, schema in zip(answers, schemas, strict=True):
+        jsonschema.validate(json.loads(answer.text), schema)
+        valid += 1
+    figure(f"json_schema: {valid} of {len(schemas)} answers of a real model are valid")
+
+
+def test_every_required_call_is_valid(stack: Stack, figure: Figure) -> None:
+    schemas = SCHEMAS[5:55]
+    bodies = [
+        ask(
+            stack,
+            PROMPTS[i % len(PROMPTS)],
+            max_tokens=250,
+            temperature=0,
+            tools=[tool("first", schema), tool("second", SCHEMAS[i])],
+            tool_choice="required",
+            parallel_tool_calls=False,
+        )
+        for i, schema in enumerate(schemas)
+    ]
+
+    with ThreadPoolExecutor(CONCURRENT) as pool:
+        answers = list(pool.map(lambda b: whole(stack, after(EXAMPLE_CALL, b))[0], bodies))
+
+    for i, answer in enumerate(answers):
+        [(name, arguments)] = answer.calls
+        jsonschema.validate(
+            json.loads(arguments), {"first": schemas[i], "second": SCHEMAS[i]}[name]
+        )
+        assert (answer.text, answer.finish_reason) == ("", "tool_calls")
+    figure(
+        f"tool_choice required: {len(answers)} of {len(schemas)} calls of a real model are valid"
+    )
+
+
+def tool(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": schema}}
+
+
+def test_a_named_call_is_made_and_ends_with_stop(stack: Stack) -> None:
+    body = ask(
+        stack,
+        "Hello",
+        max_tokens=100,
+        tools=[tool("first", SCHEMAS[0]), tool("second", SCHEMAS[1])],
+        tool_choice={"type": "function", "function": {"name": "second"}},
+    )
+
+    [answer] = whole(stack, body)
+
+    assert [name for name, _ in answer.calls] == ["second"]
+    assert answer.finish_reason == "stop"
+    assert streamed(stack, body) == [answer]
+
+
+GUIDED = [
+    ({"guided_regex": r"[A-Z]{3}-\d{4}"}, r"[A-Z]{3}-\d{4}"),
+    ({"guided_choice": ["left", "right (maybe)"]}, r"left|right \(maybe\)"),
+    ({"guided_grammar": 'root ::= "yes" | "no"'}, r"yes|no"),
+    ({"structured_outputs": {"regex": "a{2,4}"}}, r"a{2,4}"),
+]
+
+
+@pytest.mark.parametrize(("fields", "pattern"), GUIDED, ids=[str(fields) for fields, _ in GUIDED])
+def test_guides_of_other_kinds_hold(stack: Stack, fields: dict[str, Any], pattern: str) -> None:
+    [answer] = whole(stack, ask(stack, "Go", max_tokens=40, **fields))
+
+    assert re.fullmatch(pattern, answer.text)
+
+
+def test_a_json_object_is_json(stack: Stack) -> None:
+    fields = {"response_format": {"type": "json_object"}, "max_tokens": 120, "temperature": 0}
+
+    [answer] = whole(stack, ask(stack, "Answer with an empty JSON object.", **fields))
+
+    if answer.finish_reason == "stop":
+        json.loads(answer.text)
+    assert answer.text.lstrip()[0] in "{["
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"guided_json": {"type": "nonsense"}},
+        {"guided_grammar": "root ::= missing"},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "x", "schema": {"type": "nonsense"}},
+            }
+        },
+    ],
+    ids=["guided_json", "guided_grammar", "response_format"],
+)
+def test_a_guide_that_does_not_compile_is_a_400_with_the_reason(
+    stack: Stack, fields: dict[str, Any]
+) -> None:
+    response = httpx.post(f"{stack.url}/v1/chat/completions", json=ask(stack, "Go", **fields))
+
+    assert response.status_code == 400
+    assert "compile" in response.json()["error"]["message"]
+
+
+def test_streamed_and_whole_agree_on_mixed_requests(stack: Stack, figure: Figure) -> None:
+    bodies = [mixed(stack, number) for number in range(200)]
+
+    def both(body: dict[str, Any]) -> bool:
+        return agree(whole(stack, body), streamed(stack, body))
+
+    with ThreadPoolExecutor(CONCURRENT) as pool:
+        agreed = list(pool.map(both, bodies))
+
+    assert [i for i, same in enumerate(agreed) if not same] == []
+    figure(f"streamed and whole agree in {sum(agreed)} of {len(bodies)} mixed requests")
+
+
+def mixed(stack: Stack, number: int) -> dict[str, Any]:
+    """Return one of many kinds of requests, each with a seed."""
+    fields: dict[str, Any] = {"seed": number, "max_tokens": 8 + number % 13}
+    if number % 2:
+        fields |= {"temperature": 0.5 + number % 3 / 2, "top_p": 0.9}
+    kinds: tuple[dict[str, Any], ...] = (
+        {},
+        {"logprobs": True},
+        {"stop": [" the", "e ", "\n"]},
+        {"n": 2, "temperature": 1.0},
+        {"tools": [tool("first", SCHEMAS[number % 7])]},
+        {
+            "tools": [tool("first", SCHEMAS[number % 7])],
+            "tool_choice": "required",
+            "max_tokens": 60,
+        },
+        {"response_format": {"type": "json_object"}},
+        {"frequency_penalty": 1.0, "presence_penalty": -0.5, "repetition_penalty": 1.1},
+        {"stop": "a", "logprobs": True, "include_stop_str_in_output": True},
+        {"min_tokens": 5, "skip_special_tokens": False},
+    )
+    return ask(stack, PROMPTS[number % len(PROMPTS)], **(fields | kinds[number % len(kinds)]))
