@@ -1,6 +1,7 @@
 """Tokenizer folders that several test files read."""
 
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
