@@ -11,7 +11,7 @@ from tempfile import mkdtemp
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
-from gateway.connect import load_blueprint
+from gateway.connect import Blueprint, load_blueprint
 from gateway.engine import Feature
 from gateway.errors import GatewayError
 from gateway.generation import Delta, Finished, FinishReason, Generation, Item
@@ -20,6 +20,8 @@ from gateway.settings import ModelSettings
 
 IM_START, IM_END = 256, 257
 CHATML = (
+    "{% if reasoning_effort %}[{{ reasoning_effort }}]{% endif %}"
+    "{% if mood %}[{{ mood }}]{% endif %}"
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
@@ -92,5 +94,10 @@ def tiny_tokenizer() -> Path:
 
 def tiny_model(engine: FakeEngine, id: str = "tiny") -> Model:
     """Return a model of the tiny tokenizer in front of a scripted engine."""
+    return _tiny_blueprint(id).model(engine)
+
+
+@cache
+def _tiny_blueprint(id: str) -> Blueprint:
     settings = ModelSettings(id=id, tokenizer=tiny_tokenizer(), aliases=(f"{id}-alias",))
-    return load_blueprint(settings, cache_bytes=1000).model(engine)
+    return load_blueprint(settings, cache_bytes=1000)

@@ -64,7 +64,7 @@ def parse_draft(
         num_sequences=spec.num_choices,
         sampling=parse_sampling(body, model),
         end_ids=parse_end_ids(body, model),
-        bad_words=tuple(tuple(model.tokenizer.encode(word)) for word in body.bad_words or ()),
+        bad_words=parse_bad_words(body, model),
         logit_bias=parse_logit_bias(body, model),
         guide=guide,
         logprobs=spec.logprobs,
@@ -79,6 +79,14 @@ def parse_stops(body: GenerationRequest) -> tuple[str, ...]:
     if "" in stops:
         raise InvalidRequest("A stop string must not be empty.", param="stop")
     return stops
+
+
+def parse_bad_words(body: GenerationRequest, model: Model) -> tuple[tuple[int, ...], ...]:
+    """Return the tokens of each word. Raises InvalidRequest for an empty one."""
+    words = body.bad_words or []
+    if "" in words:
+        raise InvalidRequest("A bad word must not be empty.", param="bad_words")
+    return tuple(tuple(model.tokenizer.encode(word)) for word in words)
 
 
 def parse_end_ids(body: GenerationRequest, model: Model) -> tuple[int, ...]:

@@ -4,19 +4,11 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.app import create_app
 from gateway.errors import EngineFailure, Overloaded
-from gateway.models import Models
-from gateway.settings import Settings
-from tests.fakes import IM_END, FakeEngine, length, stop, text, tiny_model
+from tests.fakes import IM_END, FakeEngine, length, stop, text
+from tests.wire import client, events
 
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
-
-
-def client(engine: FakeEngine) -> httpx.AsyncClient:
-    app = create_app(Settings(), Models([tiny_model(engine)]))
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://gateway")
 
 
 async def post(engine: FakeEngine, **fields: Any) -> httpx.Response:
@@ -28,8 +20,7 @@ async def chunks(engine: FakeEngine, **fields: Any) -> list[Any]:
     """Return the parsed data of every event of a stream; [DONE] as it is."""
     response = await post(engine, stream=True, **fields)
     assert response.headers["content-type"].startswith("text/event-stream")
-    data = [line[6:] for line in response.text.split("\n") if line.startswith("data: ")]
-    return [item if item == "[DONE]" else json.loads(item) for item in data]
+    return events(response)
 
 
 async def test_deltas_are_joined_into_one_answer() -> None:

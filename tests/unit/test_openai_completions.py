@@ -4,25 +4,19 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.app import create_app
 from gateway.errors import EngineFailure
 from gateway.generation import Delta, Item
-from gateway.models import Models
-from gateway.settings import Settings
-from tests.fakes import FakeEngine, length, stop, text, tiny_model
+from tests.fakes import FakeEngine, length, stop, text
+from tests.wire import client, events
 
 
 async def post(engine: FakeEngine, **fields: Any) -> httpx.Response:
-    app = create_app(Settings(), Models([tiny_model(engine)]))
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+    async with client(engine) as http:
         return await http.post("/v1/completions", json={"model": "tiny", "prompt": "Hi"} | fields)
 
 
 async def chunks(engine: FakeEngine, **fields: Any) -> list[Any]:
-    response = await post(engine, stream=True, **fields)
-    data = [line[6:] for line in response.text.split("\n") if line.startswith("data: ")]
-    return [item if item == "[DONE]" else json.loads(item) for item in data]
+    return events(await post(engine, stream=True, **fields))
 
 
 async def test_a_prompt_is_sent_as_it_is_and_continued() -> None:
