@@ -1,12 +1,14 @@
 """An answer under way: an engine's items turned into events, and what they came to."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 
-from gateway.engine import Generator
-from gateway.generation import Finished, Generation, Usage
+from gateway.engine import Engine, Feature, Generator
+from gateway.generation import Delta, Finished, FinishReason, Generation, Item, TextDelta, Usage
 from gateway.output.answer import Answer
+from gateway.output.assistant import AssistantExtractor, echoes_of, turns_of
 from gateway.output.events import Event
+from gateway.output.vocabulary import Vocabulary
 
 
 class Reply:
@@ -42,3 +44,58 @@ class Reply:
                     return
                 if events:
                     yield events
+
+
+def assistant(engine: Engine, vocabulary: Vocabulary) -> Generator:
+    """Return what generates the assistant's turn alone: the engine, where it shows its tokens."""
+    if Feature.TOKEN_IDS in engine.features:
+        return engine
+    return _Extracted(engine, vocabulary)
+
+
+class _Extracted:
+    """A text engine less what it writes around the answer: the prompt again, a next turn."""
+
+    def __init__(self, engine: Generator, vocabulary: Vocabulary) -> None:
+        self._engine = engine
+        self._vocabulary = vocabulary
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
+        extractors = self._extractors(generation)
+        async with aclosing(self._engine.generate(generation)) as items:
+            async for item in items:
+                if isinstance(item, Finished):
+                    for held in _rest(extractors):
+                        yield held
+                    yield Finished(_reasons(extractors, item.reasons), item.cached_tokens)
+                    return
+                yield _answered(extractors, item)
+                if all(extractor.ended for extractor in extractors):
+                    yield Finished((FinishReason.STOP,) * len(extractors))
+                    return
+
+    def _extractors(self, generation: Generation) -> list[AssistantExtractor]:
+        turns = turns_of(self._vocabulary)
+        echoes = echoes_of(generation.prompt, self._vocabulary, turns)
+        return [AssistantExtractor(echoes, turns) for _ in range(generation.num_sequences)]
+
+
+def _answered(extractors: Sequence[AssistantExtractor], item: Delta | TextDelta) -> Item:
+    if isinstance(item, Delta):
+        return item
+    text = extractors[item.index].push(item.text)
+    return TextDelta(item.index, text, item.num_tokens)
+
+
+def _rest(extractors: Sequence[AssistantExtractor]) -> Iterator[TextDelta]:
+    for index, extractor in enumerate(extractors):
+        if text := extractor.flush():
+            yield TextDelta(index, text, 0)
+
+
+def _reasons(
+    extractors: Sequence[AssistantExtractor], reasons: Sequence[FinishReason]
+) -> tuple[FinishReason, ...]:
+    """Return why each answer ended: where a next turn began, it had not been cut off."""
+    pairs = zip(extractors, reasons, strict=True)
+    return tuple(FinishReason.STOP if one.ended else reason for one, reason in pairs)

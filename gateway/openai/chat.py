@@ -17,14 +17,15 @@ from gateway.output.events import (
     ToolCallArguments,
     ToolCallBegin,
 )
-from gateway.reply import Reply
+from gateway.reply import Reply, assistant
 
 
 async def chat_reply(task: ChatTask) -> Reply:
     """Render the conversation and return the answer to come; nothing is generated yet."""
     prompt = await task.model.renderer.render_async(task.conversation)
-    answer = Answer(task.spec, task.model.vocabulary)
-    return Reply(task.model.engine, task.draft.complete(prompt), answer)
+    model = task.model
+    answer = Answer(task.spec, model.vocabulary)
+    return Reply(assistant(model.engine, model.vocabulary), task.draft.complete(prompt), answer)
 
 
 async def stream_chat(task: ChatTask, reply: Reply) -> AsyncGenerator[bytes, None]:

@@ -34,6 +34,14 @@ LLAMA3_TURNS = Turns(
     ends=("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"),
     header="assistant\n\n",
 )
+CHATML_TURNS = Turns(
+    start="<|im_start|>", ends=("<|im_end|>", "<|endoftext|>"), header="assistant\n"
+)
+
+
+def turns_of(vocabulary: Vocabulary) -> Turns:
+    """Return how turns are marked, as the control tokens of a vocabulary tell."""
+    return CHATML_TURNS if vocabulary.special([CHATML_TURNS.start]) else LLAMA3_TURNS
 
 
 @dataclass(frozen=True, slots=True)
