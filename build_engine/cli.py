@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from build_engine import engine_cli
+from build_engine.engine_cli import fail
 from build_engine.tokenizer import tokenizer_command
 
 if TYPE_CHECKING:
@@ -18,14 +20,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("tokenizer")(tokenizer_command)
+for command in (engine_cli.specs, engine_cli.plan, engine_cli.build, engine_cli.verify):
+    app.command()(command)
 
 
 @app.command()
 def repository(
     output: Annotated[Path, typer.Option(help="Folder to write.", file_okay=False)],
     engine: Annotated[
-        Literal["openvino", "simulated"],
-        typer.Option(help="A real model on the CPU, or a simulator with a script."),
+        Literal["openvino", "simulated", "llmapi"],
+        typer.Option(
+            help="A real model on the CPU, a simulator with a script, or TensorRT-LLM's own "
+            "PyTorch backend for a --spec."
+        ),
     ] = "openvino",
     model: Annotated[
         Path | None,
@@ -47,20 +54,42 @@ def repository(
         Path | None,
         typer.Option(help="What the simulator answers (JSON).", exists=True, dir_okay=False),
     ] = None,
+    spec: Annotated[
+        str | None, typer.Option(help="For llmapi: name of a shipped spec, or a .yaml file.")
+    ] = None,
+    llmapi_model: Annotated[
+        Path,
+        typer.Option(help="For llmapi: NVIDIA's model, as Triton's containers have it."),
+    ] = Path("/app/all_models/llmapi/tensorrt_llm"),
 ) -> None:
     """Write a complete Triton model repository, and the gateway's file for it."""
     from build_engine.console import ProgressBars
     from build_engine.errors import BuildError
     from build_engine.repository import RepositorySpec, build
 
-    spec = RepositorySpec(engine, output, model, tokenizer, script)
     try:
+        if engine == "llmapi":
+            _write_llmapi(spec, output, llmapi_model, tokenizer)
+            return
         with ProgressBars() as progress:
-            built = build(spec, progress)
+            built = build(RepositorySpec(engine, output, model, tokenizer, script), progress)
     except BuildError as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(1) from error
+        fail(error)
     _report(built)
+
+
+def _write_llmapi(spec: str | None, output: Path, model: Path, tokenizer: Path | None) -> None:
+    from build_engine.errors import BuildError
+    from build_engine.llmapi import write_repository
+    from build_engine.spec import load_spec
+
+    if spec is None or tokenizer is None:
+        raise BuildError(
+            "llmapi serves what a spec names, and the gateway needs its tokenizer: give --spec "
+            "and --tokenizer"
+        )
+    write_repository(load_spec(spec), output, model, tokenizer)
+    typer.echo(f"Built {output}\n  engine   llmapi, TensorRT-LLM's PyTorch backend")
 
 
 def _report(built: "Repository") -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from build_engine.errors import BuildError
 from build_engine.progress import Meter
 
 _CHUNK_BYTES = 2**20
@@ -40,15 +41,28 @@ def place(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder against other builds; a second one waits until the first is through."""
+def locked(folder: Path, *, waits: bool = True) -> Iterator[None]:
+    """Hold a folder against other builds; a second one waits until the first is through.
+
+    Raises BuildError instead of waiting where `waits` is False. A build that is killed lets go.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, folder, waits)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path, waits: bool) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise BuildError(
+            f"another build is at work in {folder}: wait until it is through, or choose another "
+            "place with --output"
+        ) from None
 
 
 @contextmanager

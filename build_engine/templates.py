@@ -1,7 +1,7 @@
 """Templates of Triton models into a model repository. Decides no values."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -26,26 +26,38 @@ def render(template: Path, output: Path, variables: Mapping[str, str]) -> list[P
     Raises TemplateError before anything is written.
     """
     sources = [path for path in sorted(template.rglob("*")) if _is_part(path)]
-    texts = {path: path.read_text() for path in sources if path.name == "config.pbtxt"}
-    _check(texts, variables)
-    contents = {path: _fill(text, variables).encode() for path, text in texts.items()}
+    texts = {str(path): path.read_text() for path in sources if path.name == "config.pbtxt"}
+    contents = {path: text.encode() for path, text in fill(texts, variables).items()}
     return [
         target
         for source in sources
         if _write(
             target := output / source.relative_to(template),
-            contents.get(source) or source.read_bytes(),
+            contents.get(str(source)) or source.read_bytes(),
         )
     ]
+
+
+def fill(texts: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
+    """Return config texts, by their paths, with the variables filled in as `render` does.
+
+    Raises TemplateError.
+    """
+    _check(texts, variables)
+    return {path: _fill(text, variables) for path, text in texts.items()}
+
+
+def variables_of(texts: Iterable[str]) -> set[str]:
+    """Return the names of the variables in config texts."""
+    return {name for text in texts for name in _VARIABLE.findall(text)}
 
 
 def _is_part(path: Path) -> bool:
     return path.is_file() and "__pycache__" not in path.parts
 
 
-def _check(texts: Mapping[Path, str], variables: Mapping[str, str]) -> None:
-    known = {name for text in texts.values() for name in _VARIABLE.findall(text)}
-    if unknown := variables.keys() - known:
+def _check(texts: Mapping[str, str], variables: Mapping[str, str]) -> None:
+    if unknown := variables.keys() - variables_of(texts.values()):
         raise TemplateError(f"no template has the variable {', '.join(sorted(unknown))}")
     for path, text in texts.items():
         structural = set(_VARIABLE.findall(_PARAMETER_VALUE.sub("", text)))

@@ -1,0 +1,198 @@
+"""The commands of `build-engine` around TensorRT-LLM engines. The work is imported when due."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import typer
+
+from build_engine.errors import BuildError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from build_engine.gpus import Gpu
+    from build_engine.pipeline import Build, Choice
+    from build_engine.spec import EngineSpec
+
+DOES_NOT_FIT = 3
+StageName = Literal["download", "convert", "compile", "repository", "verify"]
+
+SpecArgument = Annotated[str, typer.Argument(help="Name of a shipped spec, or a .yaml file.")]
+ReleaseOption = Annotated[
+    str | None,
+    typer.Option("--tensorrt-llm", help="Version to build with, instead of the spec's."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def specs(as_json: AsJson = False) -> None:
+    """List the specs that come with this tool."""
+    from build_engine.spec import load_spec, shipped_specs
+
+    found = {name: load_spec(name) for name in shipped_specs()}
+    if as_json:
+        typer.echo(json.dumps({name: s.model_dump(mode="json") for name, s in found.items()}))
+        return
+    from rich.table import Table
+
+    table = Table("spec", "model", "precision", "GPUs", "batch", "max_seq_len")
+    for name, spec in found.items():
+        weights = spec.quantization.weights
+        table.add_row(
+            name,
+            spec.model.id,
+            spec.dtype if weights == "none" else weights,
+            f"{spec.parallel.world_size} x {spec.gpu}",
+            str(spec.limits.max_batch_size),
+            f"{spec.limits.max_seq_len:,}",
+        )
+    _console().print(table)
+
+
+def plan(
+    spec: SpecArgument,
+    gpu: Annotated[
+        str, typer.Option(help="Card to plan for: a name, or auto; the spec's when not given.")
+    ] = "",
+    tensorrt_llm: ReleaseOption = None,
+    input_len: Annotated[int | None, typer.Option(help="Tokens of a usual prompt.", min=1)] = None,
+    output_len: Annotated[int | None, typer.Option(help="Tokens of a usual answer.", min=1)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what an engine takes, and whether it fits, before anything is downloaded.
+
+    Exit status: 0 where it fits, 3 where it does not, 1 where it cannot be built at all.
+    """
+    from build_engine.plan import make_plan
+    from build_engine.plan_view import as_json as plan_as_json
+    from build_engine.plan_view import show
+
+    try:
+        wanted = _load(spec, tensorrt_llm)
+        wanted, card = _on_gpu(wanted, gpu)
+        made = make_plan(wanted, card, input_len, output_len)
+    except BuildError as error:
+        fail(error)
+    if as_json:
+        typer.echo(json.dumps(plan_as_json(made), indent=2))
+    else:
+        show(made, _console())
+    raise typer.Exit(0 if made.fits else DOES_NOT_FIT)
+
+
+def build(
+    spec: SpecArgument,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of stages, logs and repository.", file_okay=False)
+    ] = None,
+    stage: Annotated[StageName | None, typer.Option(help="Run this stage alone.")] = None,
+    since: Annotated[
+        StageName | None, typer.Option("--from", help="Make this stage and all after it again.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Make stages again that are done.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Show what would be run.")] = False,
+    tensorrt_llm: ReleaseOption = None,
+    examples: Annotated[
+        Path, typer.Option(help="TensorRT-LLM's examples.", file_okay=False)
+    ] = Path("/app/tensorrt_llm/examples"),
+    served_from: Annotated[
+        Path | None,
+        typer.Option(help="Where Triton sees the repository; where it is when not given."),
+    ] = None,
+    triton: Annotated[
+        str, typer.Option(help="HOST:PORT at which the gateway finds Triton.")
+    ] = "127.0.0.1:8001",
+) -> None:
+    """Make an engine and its model repository: download, convert, compile, repository, verify.
+
+    What is done is kept: a build that stopped is continued by the same command.
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from build_engine.commands import Toolbox
+    from build_engine.console import StageBoard
+    from build_engine.pipeline import Build, Choice, run_build
+    from build_engine.production import Place
+
+    if stage and since:
+        fail(BuildError("--stage runs one stage, --from several: give one of them"))
+    folder = (output or Path("engines") / Path(spec).stem).absolute()
+    place = Place(served_from or folder / "repository", triton)
+    try:
+        wanted = _load(spec, tensorrt_llm)
+        choice = Choice(stage or "", since or "", force)
+        with StageBoard() as board:
+            tools = Toolbox(examples=examples.absolute())
+            made = Build(wanted, folder, place, tools, board, Path(HF_HUB_CACHE))
+            if not dry_run:
+                run_build(made, choice)
+    except BuildError as error:
+        fail(error)
+    if dry_run:
+        _show_stages(made, choice)
+        return
+    typer.echo(
+        f"{made.repository}\n"
+        f"  serve it with {wanted.release.container}:\n"
+        f"  tritonserver --model-repository={place.mount}\n"
+        f"  gateway serve --models {made.repository / 'gateway.yaml'}"
+    )
+
+
+def verify(
+    repository: Annotated[
+        Path, typer.Argument(help="Model repository that `build` wrote.", exists=True)
+    ],
+) -> None:
+    """Hold a repository against its spec: engine, files, tensors, tokenizer. 1 where it fails."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from build_engine.verify import verify as checks_of
+
+    try:
+        checks = checks_of(repository)
+    except BuildError as error:
+        fail(error)
+    table = Table("check", "", "what is wrong")
+    for check in checks:
+        verdict = "[red]failed[/]" if check.problems else "[green]passed[/]"
+        table.add_row(check.name, verdict, escape("\n".join(check.problems)))
+    _console().print(table)
+    raise typer.Exit(1 if any(check.problems for check in checks) else 0)
+
+
+def fail(error: Exception) -> NoReturn:
+    """Print an error and end with status 1."""
+    typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+    raise typer.Exit(1)
+
+
+def _load(name: str, tensorrt_llm: str | None) -> "EngineSpec":
+    from build_engine.spec import load_spec
+
+    spec = load_spec(name)
+    return spec.replaced(tensorrt_llm=tensorrt_llm) if tensorrt_llm else spec
+
+
+def _on_gpu(spec: "EngineSpec", gpu: str) -> "tuple[EngineSpec, tuple[str, Gpu]]":
+    """Return the spec for a card, judged for it where the card is known by name."""
+    from build_engine.gpus import GPUS, detect, gpu_named
+
+    name, card = detect() if gpu == "auto" else (gpu or spec.gpu, gpu_named(gpu or spec.gpu))
+    return (spec.replaced(gpu=name) if name in GPUS else spec), (name, card)
+
+
+def _show_stages(made: "Build", choice: "Choice") -> None:
+    commands = made.commands()
+    for stage in made.stages:
+        if stage.name in choice.names:
+            is_kept = made.workshop.is_done(stage) and not choice.again
+            typer.echo(f"{stage.name}: {'done before' if is_kept else commands[stage.name]}")
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console()

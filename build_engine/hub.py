@@ -1,0 +1,182 @@
+"""Weights from the Hugging Face hub: pinned, resumable, checked. Knows no engines.
+
+The token is huggingface-hub's to read (HF_TOKEN, or what `hf auth login` stored); it is neither
+printed nor handed on.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from build_engine.errors import BuildError
+
+if TYPE_CHECKING:
+    from build_engine.spec import Weights
+
+Moved = Callable[[int, int], None]
+_WANTED = ("*.safetensors", "*.json", "*.jinja")
+_UNWANTED = ("original/*", "*/*")
+_POLL_S = 0.2
+_CHUNK_BYTES = 2**22
+_ATTEMPTS = 2
+
+
+class DownloadFailed(BuildError):
+    """The weights could not be had; the message says what to do."""
+
+
+def fetch(weights: "Weights", folder: Path, moved: Moved) -> None:
+    """Link a model's safetensors and its small files into a folder, from the hub's cache.
+
+    What the cache has is not fetched again, what is half there is continued, and every file is
+    held against the digest that the hub publishes. `moved` hears bytes done and in all.
+    Raises DownloadFailed.
+    """
+    import huggingface_hub
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    with _explained(weights):
+        files = _published(huggingface_hub.HfApi(), weights)
+        for attempt in range(_ATTEMPTS):
+            snapshot = _download(weights, files, moved)
+            damaged = [name for name, file in files.items() if not _is_sound(snapshot / name, file)]
+            if not damaged:
+                break
+            for name in damaged:
+                _remove(snapshot / name)
+            if attempt + 1 == _ATTEMPTS:
+                raise DownloadFailed(
+                    f"{weights.id}: {', '.join(damaged)} arrived with another content than the "
+                    "hub publishes, twice. What arrived was removed: look for a proxy or a mirror "
+                    "in between, then run the same command again"
+                )
+    folder.mkdir()
+    for name in files:
+        (folder / name).symlink_to((snapshot / name).resolve())
+
+
+def _published(api: Any, weights: "Weights") -> dict[str, Any]:
+    """Return the files to fetch by name, with what the hub says of them."""
+    info = api.model_info(weights.id, revision=weights.revision, files_metadata=True)
+    files = {
+        file.rfilename: file
+        for file in info.siblings
+        if any(fnmatch(file.rfilename, pattern) for pattern in _WANTED)
+        and not any(fnmatch(file.rfilename, pattern) for pattern in _UNWANTED)
+    }
+    if not any(name.endswith(".safetensors") for name in files):
+        raise DownloadFailed(
+            f"{weights.id} at {weights.revision[:12]} has no safetensors, and other formats can "
+            "run code when they are read: name a repository that has them"
+        )
+    return files
+
+
+def _download(weights: "Weights", files: dict[str, Any], moved: Moved) -> Path:
+    import huggingface_hub
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    name = huggingface_hub.repo_folder_name(repo_id=weights.id, repo_type="model")
+    blobs = Path(HF_HUB_CACHE, name, "blobs")
+    total = sum(file.size or 0 for file in files.values())
+    with _watching(blobs, total, moved):
+        return Path(
+            huggingface_hub.snapshot_download(
+                weights.id, revision=weights.revision, allow_patterns=list(files)
+            )
+        )
+
+
+@contextmanager
+def _watching(blobs: Path, total_bytes: int, moved: Moved) -> Iterator[None]:
+    """Report what is in a folder until the block ends."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_POLL_S):
+            moved(min(_size_of(blobs), total_bytes), total_bytes)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+        moved(total_bytes, total_bytes)
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _size_of(folder: Path) -> int:
+    total = 0
+    for path in folder.glob("*"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue  # moved meanwhile
+    return total
+
+
+def _is_sound(path: Path, published: Any) -> bool:
+    """Hold a file against its SHA-256, or as git's blob where it is not in large file storage."""
+    if not path.is_file():
+        return False
+    if published.lfs is not None:
+        digest, wanted = hashlib.sha256(), published.lfs.sha256
+    else:
+        digest, wanted = hashlib.sha1(usedforsecurity=False), published.blob_id
+        digest.update(f"blob {path.stat().st_size}\0".encode())
+    return _digest(path, digest) == str(wanted)
+
+
+def _digest(path: Path, digest: Any) -> str:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    text: str = digest.hexdigest()
+    return text
+
+
+def _remove(path: Path) -> None:
+    path.resolve().unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(weights: "Weights") -> Iterator[None]:
+    """Turn the hub's errors into what to do about them."""
+    import httpx
+    from huggingface_hub import errors
+
+    page = f"https://huggingface.co/{weights.id}"
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise DownloadFailed(
+            f"{weights.id} is gated: accept its licence at {page}, then set HF_TOKEN to a token "
+            "that may read it (https://huggingface.co/settings/tokens)"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise DownloadFailed(
+            f"{weights.id} has no commit {weights.revision}: see {page}"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise DownloadFailed(
+            f"{weights.id} is not there, or not for this token: see {page}, and whether HF_TOKEN "
+            "is set"
+        ) from error
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, httpx.HTTPError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DownloadFailed(
+            f"{weights.id} could not be fetched ({reason}). What has arrived is kept: run the same "
+            "command again"
+        ) from error
+    except OSError as error:
+        raise DownloadFailed(
+            f"{weights.id}: {error}. What has arrived is kept: run the same command again once "
+            "that is put right"
+        ) from error

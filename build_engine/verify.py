@@ -1,0 +1,119 @@
+"""A finished repository held against its own spec and manifest. Changes nothing."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from build_engine.artifacts import engine_problems
+from build_engine.errors import BuildError
+from build_engine.files import sha256
+from build_engine.grammar import tokenizer_info, vocabulary_of
+from build_engine.manifest import MANIFEST, Manifest
+from build_engine.production import (
+    GATEWAY_FILE,
+    GRAMMAR,
+    SPEC_FILE,
+    TOKENIZER,
+    VERSION,
+    Place,
+    configs,
+    gateway_file,
+)
+from build_engine.progress import Meter, silent
+from build_engine.spec import EngineSpec, load_spec
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at, and what is wrong with it."""
+
+    name: str
+    problems: tuple[str, ...]
+
+
+def verify(repository: Path) -> list[Check]:
+    """Return what was checked in a repository for TensorRT-LLM.
+
+    Raises BuildError where the folder is none, so that nothing can be checked.
+    """
+    manifest = Manifest.read(repository)
+    try:
+        spec = load_spec(str(repository / SPEC_FILE))
+        place = Place(Path(manifest.inputs["mount"]), manifest.inputs["triton"])
+    except (BuildError, KeyError) as error:
+        raise BuildError(f"{repository} has no engine of TensorRT-LLM: {error}") from error
+    looked_at = {
+        "manifest": _manifest(spec, manifest),
+        "files": _files(repository, manifest),
+        "engine": engine_problems(spec, repository / VERSION),
+        "configs": _configs(spec, place, repository),
+        "tokenizer": _tokenizer(spec, repository),
+        "gateway": _gateway(spec, place, repository),
+    }
+    return [Check(name, tuple(problems)) for name, problems in looked_at.items()]
+
+
+def _manifest(spec: EngineSpec, manifest: Manifest) -> Iterator[str]:
+    if manifest.inputs.get("spec") != spec.model_dump(mode="json"):
+        yield f"{SPEC_FILE} is not the spec that {MANIFEST} was written for"
+    facts, model = manifest.model, spec.model
+    found = (manifest.engine, facts.id, facts.source, facts.revision, facts.context_length)
+    wanted = ("tensorrt_llm", model.name, model.id, model.revision, spec.limits.max_seq_len)
+    if found != wanted:
+        yield f"{MANIFEST} names {found}, {SPEC_FILE} {wanted}"
+
+
+def _files(repository: Path, manifest: Manifest) -> Iterator[str]:
+    there = {
+        path.relative_to(repository).as_posix()
+        for path in repository.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    } - {MANIFEST}
+    for name in sorted(manifest.files.keys() - there):
+        yield f"{name} is missing"
+    for name in sorted(there - manifest.files.keys()):
+        yield f"{name} was not built"
+    for name in sorted(there & manifest.files.keys()):
+        path, facts = repository / name, manifest.files[name]
+        size = path.stat().st_size
+        digest = sha256(path, Meter(silent, "", size))
+        if (size, digest) != (facts.get("size"), facts.get("sha256")):
+            yield f"{name} is not as it was built (SHA-256)"
+
+
+def _configs(spec: EngineSpec, place: Place, repository: Path) -> Iterator[str]:
+    """Yield where a config differs from what the templates make of the spec, line by line."""
+    for name, wanted in configs(spec, place).items():
+        path = repository / name
+        found = path.read_text(encoding="utf-8") if path.is_file() else ""
+        lines = zip(found.splitlines(), wanted.splitlines(), strict=False)
+        number = next((at for at, (a, b) in enumerate(lines, 1) if a != b), 0)
+        if found != wanted:
+            line = wanted.splitlines()[number - 1].strip() if number else "its whole text"
+            yield f"{name}:{number}: the spec makes it {line!r}"
+
+
+def _tokenizer(spec: EngineSpec, repository: Path) -> Iterator[str]:
+    folder = repository / TOKENIZER
+    try:
+        text = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        size = len(vocabulary_of(text, folder))
+        if size != spec.shape.vocab:
+            yield f"{size:,} tokens, but the engine has {spec.shape.vocab:,}"
+        if spec.is_guided:
+            yield from _grammar(folder, repository / GRAMMAR)
+    except (OSError, UnicodeDecodeError, BuildError) as error:
+        yield str(error)
+
+
+def _grammar(tokenizer: Path, path: Path) -> Iterator[str]:
+    from build_engine.artifacts import read_json
+
+    if read_json(path) != tokenizer_info(tokenizer):
+        yield f"{path.name} does not describe this tokenizer: guided decoding would go astray"
+
+
+def _gateway(spec: EngineSpec, place: Place, repository: Path) -> Iterator[str]:
+    path = repository / GATEWAY_FILE
+    if not path.is_file() or path.read_text(encoding="utf-8") != gateway_file(spec, place):
+        yield f"{GATEWAY_FILE} is not what the spec makes it"
