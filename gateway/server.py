@@ -1,6 +1,7 @@
 """One HTTP server process: a socket, uvicorn on it, until a signal says stop."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -50,6 +51,8 @@ async def serve(
         timeout_graceful_shutdown=int(settings.drain_s) + 5,
         server_header=False,
     )
+    gc.collect()
+    gc.freeze()
     companion = asyncio.ensure_future(alongside()) if alongside else None
     try:
         await uvicorn.Server(config).serve(sockets=[listener])

@@ -35,9 +35,9 @@ async def stream_chat(task: ChatTask, reply: Reply) -> AsyncGenerator[bytes, Non
     )
     ids = reply.generation.prompt.token_ids if task.spec.return_token_ids else ()
     opening = writer.opening(task.spec.num_choices, ids)
-    opening += writer.events(_echo(task), reply.usage)
+    opening += writer.events(_echo(task), reply)
     async for events in reply.steps():
-        frames = opening + writer.events(events, reply.usage)
+        frames = opening + writer.events(events, reply)
         opening = b""
         if frames:
             yield frames

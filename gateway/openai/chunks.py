@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -25,6 +25,13 @@ class StreamUsage:
 
     at_end: bool = False
     always: bool = False
+
+
+class HasUsage(Protocol):
+    """Something that knows the tokens so far; counting them waits until they are told."""
+
+    @property
+    def usage(self) -> Usage: ...
 
 
 class ChunkWriter:
@@ -50,10 +57,12 @@ class ChunkWriter:
             frames[0] = frames[0].removesuffix(self._after) + ids + self._after
         return b"".join(frames)
 
-    def events(self, events: list[Event], usage: Usage) -> bytes:
+    def events(self, events: list[Event], reply: HasUsage) -> bytes:
         """Return the frames for one step of the answer."""
         if self._always:
-            self._after = b',"usage":' + orjson.dumps(usage_object(usage)) + b"}\n\n"
+            self._after = b',"usage":' + orjson.dumps(usage_object(reply.usage)) + b"}\n\n"
+        if len(events) == 1:
+            return self._event(events[0])
         return b"".join([self._event(event) for event in events])
 
     def usage(self, usage: Usage) -> bytes:

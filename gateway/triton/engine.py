@@ -11,7 +11,7 @@ from gateway.triton.channel import Channel
 from gateway.triton.contract import Contract
 from gateway.triton.ending import Ending
 from gateway.triton.server import ServedModel
-from gateway.triton.tensors import decode_cached_tokens, decode_delta, encode_request
+from gateway.triton.tensors import DeltaReader, encode_request
 
 
 class TritonEngine(ServedModel):
@@ -25,13 +25,14 @@ class TritonEngine(ServedModel):
     async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
         request = encode_request(generation, self._contract, uuid4().hex)
         endings = [Ending(generation, self.max_model_len) for _ in range(generation.num_sequences)]
-        cached_tokens = 0
+        reader, reused_blocks = DeltaReader(generation.logprobs), 0
         async with aclosing(responses(self.channel, request)) as arrivals:
             async for response in arrivals:
                 if response.outputs:
-                    delta = decode_delta(response, generation.logprobs)
-                    cached_tokens = decode_cached_tokens(response, self._contract) or cached_tokens
+                    delta = reader.read(response)
+                    reused_blocks = reader.reused_blocks(response) or reused_blocks
                     yield endings[delta.index].trim(delta)
                 if is_final(response):
+                    cached_tokens = reused_blocks * self._contract.tokens_per_block
                     yield Finished(tuple(ending.reason for ending in endings), cached_tokens)
                     return

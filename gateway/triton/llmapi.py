@@ -72,17 +72,15 @@ class LlmApiEngine(ServedModel):
     async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
         tensors = self._tensors(generation)
         request = build_request(self._llmapi.model, uuid4().hex, tensors, self._llmapi.takes)
-        seen, reason = "", FinishReason.STOP
+        text, reason = _Text(self._codec), FinishReason.STOP
         async with aclosing(responses(self.channel, request)) as arrivals:
             async for response in arrivals:
-                raw = raw_outputs(response)
-                text = read_string(raw["text_output"]) if "text_output" in raw else seen
+                raw, is_last = raw_outputs(response), is_final(response)
                 if raw.get("finish_reason") and read_string(raw["finish_reason"]) == "length":
                     reason = FinishReason.LENGTH
-                if delta := _grown(seen, text, is_final(response)):
-                    yield TextDelta(0, delta, len(self._codec.encode(delta)))
-                    seen += delta
-                if is_final(response):
+                so_far = read_string(raw["text_output"]) if "text_output" in raw else text.seen
+                yield text.grow(so_far, is_last)
+                if is_last:
                     yield Finished((reason,))
                     return
 
@@ -108,7 +106,22 @@ class LlmApiEngine(ServedModel):
         return PREFIX + name, "FP32", self._llmapi.shape, struct.pack("<f", value)
 
 
-def _grown(seen: str, text: str, is_whole: bool) -> str:
-    """Return what a text has gained; until it is whole, half a character at its end waits."""
-    stable = text if is_whole else text.rstrip("\N{REPLACEMENT CHARACTER}")
-    return stable[len(seen) :]
+class _Text:
+    """A text that comes whole each time: what it gains, in text and in tokens.
+
+    A response is taken for a token until the last, which sets the count right.
+    """
+
+    def __init__(self, codec: TextCodec) -> None:
+        self.seen = ""
+        self._codec = codec
+        self._num_tokens = 0
+
+    def grow(self, text: str, is_whole: bool) -> TextDelta:
+        """Return the gain; until the text is whole, half a character at its end waits."""
+        stable = text if is_whole else text.rstrip("\N{REPLACEMENT CHARACTER}")
+        gained = stable[len(self.seen) :]
+        self.seen += gained
+        total = len(self._codec.encode(self.seen)) if is_whole else self._num_tokens + 1
+        num_tokens, self._num_tokens = total - self._num_tokens, total
+        return TextDelta(0, gained, num_tokens)

@@ -7,7 +7,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from gateway.generation import Delta, Generation, Guide, GuideKind, Prompt, Sampling
 from gateway.triton.contract import Contract
-from gateway.triton.tensors import decode_cached_tokens, decode_delta, encode_request
+from gateway.triton.tensors import DeltaReader, encode_request
 
 INPUTS = """
 input_ids input_lengths request_output_len streaming exclude_input_in_output temperature
@@ -115,7 +115,7 @@ def test_a_delta_reads_only_as_many_tokens_as_the_length_says() -> None:
         output_ids=struct.pack("<4i", 5, 6, -1, -1), sequence_length=struct.pack("<i", 2)
     )
 
-    assert decode_delta(message, with_logprobs=False) == Delta(0, [5, 6])
+    assert DeltaReader(with_logprobs=False).read(message) == Delta(0, [5, 6])
 
 
 def test_outputs_are_found_by_name_in_any_order() -> None:
@@ -126,17 +126,31 @@ def test_outputs_are_found_by_name_in_any_order() -> None:
         output_ids=struct.pack("<i", 9),
     )
 
-    assert decode_delta(message, with_logprobs=True) == Delta(3, [9], [-0.5])
+    assert DeltaReader(with_logprobs=True).read(message) == Delta(3, [9], [-0.5])
 
 
 @pytest.mark.parametrize(
-    ("outputs", "cached"),
+    ("outputs", "blocks"),
     [
-        pytest.param({"kv_cache_reused_blocks": struct.pack("<i", 3)}, 96, id="reused"),
-        pytest.param({}, None, id="not told"),
+        pytest.param({"kv_cache_reused_blocks": struct.pack("<i", 3)}, 3, id="reused"),
+        pytest.param({}, 0, id="not told"),
     ],
 )
-def test_cached_tokens_are_reused_blocks_times_their_size(
-    outputs: dict[str, bytes], cached: int | None
+def test_reused_blocks_are_told_where_the_response_has_them(
+    outputs: dict[str, bytes], blocks: int
 ) -> None:
-    assert decode_cached_tokens(response(**outputs), CONTRACT) == cached
+    reader = DeltaReader(with_logprobs=False)
+    message = response(output_ids=b"", sequence_length=struct.pack("<i", 0), **outputs)
+
+    reader.read(message)
+
+    assert reader.reused_blocks(message) == blocks
+
+
+def test_outputs_that_change_places_are_found_again() -> None:
+    reader = DeltaReader(with_logprobs=False)
+    one, ids = struct.pack("<i", 1), struct.pack("<i", 7)
+
+    reader.read(response(output_ids=ids, sequence_length=one))
+
+    assert reader.read(response(sequence_length=one, output_ids=ids)) == Delta(0, [7])
