@@ -16,7 +16,7 @@ from gateway.errors import (
     EngineTimeout,
     EngineUnavailable,
     GatewayError,
-    InvalidRequest,
+    InvalidGuide,
     Overloaded,
     UnsupportedParameter,
 )
@@ -50,9 +50,7 @@ def _unsupported(match: re.Match[str]) -> GatewayError:
 
 
 def _invalid_guide(match: re.Match[str]) -> GatewayError:
-    return InvalidRequest(
-        f"The engine cannot compile this guide: {match[1].strip()}", param="response_format"
-    )
+    return InvalidGuide(f"The engine cannot compile this grammar: {match[1].strip()}")
 
 
 def _context(match: re.Match[str]) -> GatewayError:

@@ -72,7 +72,7 @@ class LlmApiEngine(ServedModel):
     async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
         tensors = self._tensors(generation)
         request = build_request(self._llmapi.model, uuid4().hex, tensors, self._llmapi.takes)
-        text, reason = _Text(self._codec), FinishReason.STOP
+        text, reason = CumulativeText(self._codec), FinishReason.STOP
         async with aclosing(responses(self.channel, request)) as arrivals:
             async for response in arrivals:
                 raw, is_last = raw_outputs(response), is_final(response)
@@ -106,7 +106,7 @@ class LlmApiEngine(ServedModel):
         return PREFIX + name, "FP32", self._llmapi.shape, struct.pack("<f", value)
 
 
-class _Text:
+class CumulativeText:
     """A text that comes whole each time: what it gains, in text and in tokens.
 
     A response is taken for a token until the last, which sets the count right.
