@@ -4,6 +4,7 @@ GatewayError                  status  type                    code              
   ClientError                    (the caller can fix it)
     InvalidRequest               400  invalid_request_error   invalid_value            no
       UnsupportedParameter       400  invalid_request_error   unsupported_parameter    no
+      InvalidGuide               400  invalid_request_error   invalid_value            no
       ContextTooLong             400  invalid_request_error   context_length_exceeded  no
     Unauthorized                 401  invalid_request_error   invalid_api_key          no
     Forbidden                    403  invalid_request_error   permission_denied        no
@@ -67,6 +68,10 @@ class UnsupportedParameter(InvalidRequest):
     """A parameter is understood, but this model's engine cannot honour it."""
 
     default_code = "unsupported_parameter"
+
+
+class InvalidGuide(InvalidRequest):
+    """The engine cannot compile the grammar the answer was to follow."""
 
 
 class ContextTooLong(InvalidRequest):

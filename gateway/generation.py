@@ -24,10 +24,11 @@ class GuideKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Guide:
-    """A grammar that every sequence of the generation must follow."""
+    """A grammar that every sequence of the generation must follow; `source` asked for it."""
 
     kind: GuideKind
     text: str = ""
+    source: str = "response_format"
 
 
 @dataclass(frozen=True, slots=True)

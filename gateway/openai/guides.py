@@ -1,6 +1,7 @@
 """Which grammar, if any, a request binds its answer to. One source at a time."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from gateway.engine import Feature
 from gateway.errors import InvalidRequest
@@ -51,7 +52,7 @@ def _only(sources: list[Source], model: Model) -> Guide | None:
             param=sources[1][0],
         )
     model.require(Feature.GUIDED_DECODING, param)
-    return guide
+    return replace(guide, source=param)
 
 
 def _requested(body: GenerationRequest) -> Iterator[Source]:

@@ -5,14 +5,17 @@ from typing import Any
 
 import structlog
 
-from gateway.errors import EngineFailure
+from gateway.errors import EngineFailure, GatewayError, InvalidGuide
+from gateway.generation import Generation
 from gateway.triton.channel import Channel
 from gateway.triton.errors import error_from_message, translated
 
 log = structlog.get_logger(__name__)
 
 
-async def responses(channel: Channel, request: Any) -> AsyncGenerator[Any, None]:
+async def responses(
+    channel: Channel, request: Any, generation: Generation
+) -> AsyncGenerator[Any, None]:
     """Yield every `ModelInferResponse` to a request; the last has `is_final`.
 
     Closing the generator cancels the call. Raises the GatewayError that a status or an in-band
@@ -25,7 +28,7 @@ async def responses(channel: Channel, request: Any) -> AsyncGenerator[Any, None]
             await call.done_writing()
             async for message in call:
                 if message.error_message:
-                    raise error_from_message(message.error_message, request.id)
+                    raise _error(message.error_message, request.id, generation)
                 yield message.infer_response
                 if is_final(message.infer_response):
                     return
@@ -33,6 +36,13 @@ async def responses(channel: Channel, request: Any) -> AsyncGenerator[Any, None]
         raise EngineFailure("The engine ended the stream without finishing the answer.")
     finally:
         call.cancel()
+
+
+def _error(message: str, request_id: str, generation: Generation) -> GatewayError:
+    error = error_from_message(message, request_id)
+    if isinstance(error, InvalidGuide) and generation.guide:
+        error.param = generation.guide.source
+    return error
 
 
 def is_final(response: Any) -> bool:

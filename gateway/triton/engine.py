@@ -26,7 +26,7 @@ class TritonEngine(ServedModel):
         request = encode_request(generation, self._contract, uuid4().hex)
         endings = [Ending(generation, self.max_model_len) for _ in range(generation.num_sequences)]
         reader, reused_blocks = DeltaReader(generation.logprobs), 0
-        async with aclosing(responses(self.channel, request, generation.guide)) as arrivals:
+        async with aclosing(responses(self.channel, request, generation)) as arrivals:
             async for response in arrivals:
                 if response.outputs:
                     delta = reader.read(response)

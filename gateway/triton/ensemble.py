@@ -93,7 +93,7 @@ class EnsembleEngine(ServedModel):
         tensors = self._tensors(generation)
         request = build_request(self._ensemble.model, uuid4().hex, tensors, self._ensemble.takes)
         endings = [Ending(generation, self.max_model_len) for _ in range(generation.num_sequences)]
-        async with aclosing(responses(self.channel, request, generation.guide)) as arrivals:
+        async with aclosing(responses(self.channel, request, generation)) as arrivals:
             async for response in arrivals:
                 raw = raw_outputs(response)
                 if text := read_string(raw["text_output"]) if "text_output" in raw else "":

@@ -73,7 +73,7 @@ class LlmApiEngine(ServedModel):
         tensors = self._tensors(generation)
         request = build_request(self._llmapi.model, uuid4().hex, tensors, self._llmapi.takes)
         text, reason = CumulativeText(self._codec), FinishReason.STOP
-        async with aclosing(responses(self.channel, request)) as arrivals:
+        async with aclosing(responses(self.channel, request, generation)) as arrivals:
             async for response in arrivals:
                 raw, is_last = raw_outputs(response), is_final(response)
                 if raw.get("finish_reason") and read_string(raw["finish_reason"]) == "length":

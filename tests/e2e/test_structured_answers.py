@@ -194,6 +194,7 @@ def test_a_guide_that_does_not_compile_is_a_400_with_the_reason(
 
     assert response.status_code == 400
     assert "compile" in response.json()["error"]["message"]
+    assert response.json()["error"]["param"] == next(iter(fields))
 
 
 def test_streamed_and_whole_agree_on_mixed_requests(stack: Stack, figure: Figure) -> None:

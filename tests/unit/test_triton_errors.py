@@ -7,7 +7,7 @@ from gateway.errors import (
     EngineTimeout,
     EngineUnavailable,
     GatewayError,
-    InvalidRequest,
+    InvalidGuide,
     Overloaded,
     UnsupportedParameter,
 )
@@ -18,7 +18,7 @@ from gateway.triton.errors import error_from_message, error_from_status
     ("message", "error", "param"),
     [
         ("unsupported tensor 'embedding_bias': no", UnsupportedParameter, "logit_bias"),
-        ("invalid guide: Unsupported type", InvalidRequest, "response_format"),
+        ("invalid guide: Unsupported type", InvalidGuide, None),
         (
             "Prompt length (9000) exceeds maximum input length (8191). Set it higher",
             ContextTooLong,
