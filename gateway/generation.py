@@ -28,7 +28,7 @@ class Guide:
 
     kind: GuideKind
     text: str = ""
-    source: str = "response_format"
+    source: str = field(default="response_format", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
