@@ -1,6 +1,7 @@
 # make serve    start Triton, a model and the gateway
 # make test     run the tests
-# make check    lint, formatting, types
+# make check    lint, formatting, types, and whether protos/ would break its callers
+# make protos   generate gateway/v1 from protos/
 # make install  only make .venv, from the pinned list
 # make lock     resolve that list again after pyproject.toml changed
 # ARGS="..." is passed on to what serve and test run.
@@ -17,7 +18,7 @@ PIP_INDEX = $$($(BIN)/python -m pip config get global.index-url 2>/dev/null || t
 WITH_INDEX = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$(PIP_INDEX)}}"; \
 	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi;
 
-.PHONY: serve test check install lock
+.PHONY: serve test check protos install lock
 
 serve: install
 	$(BIN)/gateway up $(ARGS)
@@ -29,6 +30,15 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/buf lint protos
+	$(BIN)/buf format --diff --exit-code protos
+	$(BIN)/buf breaking protos --against protos/api.binpb
+
+protos: install
+	$(BIN)/buf breaking protos --against protos/api.binpb
+	$(BIN)/buf build protos --exclude-source-info --output protos/api.binpb
+	$(BIN)/python -m grpc_tools.protoc --proto_path=protos --python_out=. --pyi_out=. \
+		--grpc_python_out=. protos/gateway/v1/*.proto
 
 install: $(INSTALLED)
 

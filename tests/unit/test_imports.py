@@ -10,13 +10,13 @@ ROOT = Path(__file__).parents[2]
 
 # From the ground up: a room may import from its own floor's room and from any below it.
 FLOORS = (
-    {"gateway", "gateway.errors", "gateway.generation"},
-    {"gateway.engine", "gateway.settings", "gateway.platform", "gateway.telemetry"},
+    {"gateway", "gateway.errors", "gateway.generation", "gateway.v1"},
+    {"gateway.engine", "gateway.client", "gateway.settings", "gateway.platform", "gateway.telemetry"},
     {"gateway.prompt", "gateway.triton", "gateway.embedded"},
     {"gateway.output"},
     {"gateway.models", "gateway.reply"},
     {"gateway.openai", "gateway.connect"},
-    {"gateway.health"},
+    {"gateway.health", "gateway.rpc"},
     {"gateway.app", "gateway.server"},
     {"gateway.serve", "gateway.up", "gateway.render"},
     {"gateway.cli"},
