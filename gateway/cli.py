@@ -16,13 +16,17 @@ app = typer.Typer(
 )
 
 HttpPort = Annotated[int | None, typer.Option("--http-port", help="The gateway's HTTP port.")]
+GrpcPort = Annotated[int | None, typer.Option("--grpc-port", help="The gateway's gRPC port.")]
 Host = Annotated[str | None, typer.Option(help="Address to bind; default 127.0.0.1.")]
 
 
 @app.command()
 def up(
     http_port: HttpPort = None,
-    grpc_port: Annotated[int, typer.Option(help="Triton's gRPC port; 0 takes a free one.")] = 0,
+    grpc_port: GrpcPort = None,
+    triton_grpc_port: Annotated[
+        int, typer.Option(help="Triton's gRPC port; 0 takes a free one.")
+    ] = 0,
     repository: Annotated[
         Path, typer.Option(help="Model repository; built there if it is missing.")
     ] = Path("repository"),
@@ -40,8 +44,8 @@ def up(
     from gateway.up import Stack, UpFailed
 
     try:
-        settings = load_settings(port=http_port, host=host)
-        Stack(settings, repository, engine, grpc_port).run()
+        settings = load_settings(port=http_port, host=host, grpc_host=host, grpc_port=grpc_port)
+        Stack(settings, repository, engine, triton_grpc_port).run()
     except (SettingsError, UpFailed) as error:
         _fail(error)
 
@@ -76,6 +80,7 @@ def serve(
     ] = None,
     host: Host = None,
     http_port: HttpPort = None,
+    grpc_port: GrpcPort = None,
 ) -> None:
     """Run the gateway alone, in front of any Triton."""
     from gateway.serve import run
@@ -88,7 +93,7 @@ def serve(
     )
 
     try:
-        settings = load_settings(port=http_port, host=host)
+        settings = load_settings(port=http_port, host=host, grpc_host=host, grpc_port=grpc_port)
         if models is not None:
             run(settings, load_models_file(models).models)
         elif tokenizer is not None:

@@ -16,7 +16,7 @@ from gateway.output.vocabulary import Vocabulary
 from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.template import template_for
 from gateway.prompt.tokenizer import Tokenizer
-from gateway.settings import ModelSettings, SettingsError
+from gateway.settings import ModelSettings, Settings, SettingsError
 from gateway.triton.connect import connect
 from gateway.triton.contract import ContractMismatch
 
@@ -34,6 +34,7 @@ class Blueprint:
     renderer: PromptRenderer
     vocabulary: Vocabulary
     tool_parser: str
+    timeout_s: float | None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,6 +49,7 @@ class Blueprint:
             self.tokenizer.vocab_size,
             self.settings.max_model_len,
             self.tokenizer,
+            self.timeout_s,
         )
 
     def model(self, engine: Engine) -> Model:
@@ -73,7 +75,7 @@ def fingerprint(*parts: str) -> str:
     return "fp_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
 
 
-def load_blueprint(settings: ModelSettings, cache_bytes: int) -> Blueprint:
+def load_blueprint(settings: ModelSettings, shared: Settings) -> Blueprint:
     """Load a model's tokenizer and template. Raises SettingsError when they cannot be used."""
     try:
         tokenizer = Tokenizer.load(settings.tokenizer)
@@ -84,9 +86,10 @@ def load_blueprint(settings: ModelSettings, cache_bytes: int) -> Blueprint:
     return Blueprint(
         settings=settings,
         tokenizer=tokenizer,
-        renderer=PromptRenderer(tokenizer, template, cache_bytes=cache_bytes),
+        renderer=PromptRenderer(tokenizer, template, cache_bytes=shared.prompt_cache_bytes),
         vocabulary=vocabulary,
         tool_parser=_tool_parser(settings, template.name),
+        timeout_s=shared.request_timeout_s or None,
     )
 
 

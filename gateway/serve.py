@@ -7,7 +7,8 @@ import uvloop
 from gateway.app import create_app
 from gateway.connect import check_contracts, connect_models, load_blueprint
 from gateway.models import Models
-from gateway.server import listen, serve
+from gateway.rpc.server import RpcServer
+from gateway.server import free_port, listen, serve
 from gateway.settings import ModelSettings, Settings, SettingsError
 from gateway.telemetry.logs import configure_logs
 from gateway.triton.contract import ContractMismatch
@@ -20,16 +21,18 @@ def run(settings: Settings, model_settings: Sequence[ModelSettings]) -> None:
     answers but cannot be used. A Triton that does not answer yet is waited for.
     """
     configure_logs(settings.log_level, settings.log_format)
-    blueprints = [load_blueprint(one, settings.prompt_cache_bytes) for one in model_settings]
+    blueprints = [load_blueprint(one, settings) for one in model_settings]
     listener = listen(settings.host, settings.port)
+    grpc_port = free_port(settings.grpc_host, settings.grpc_port)
+    models = Models()
+    rpc = RpcServer(settings, models, grpc_port)
 
     async def main() -> None:
         try:
             await check_contracts(blueprints)
         except ContractMismatch as error:
             raise SettingsError(str(error)) from error
-        models = Models()
         app = create_app(settings, models, connect_models(models, blueprints))
-        await serve(app, listener, settings)
+        await serve(app, listener, settings, rpc)
 
     uvloop.run(main())

@@ -1,4 +1,4 @@
-"""One HTTP server process: a socket, uvicorn on it, until a signal says stop."""
+"""One server process: HTTP and gRPC, each on its port, until a signal says stop."""
 
 import asyncio
 import gc
@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import uvicorn
 from fastapi import FastAPI
 
+from gateway.rpc.server import RpcServer
 from gateway.settings import Settings, SettingsError
 
 
@@ -26,6 +27,15 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def free_port(host: str, port: int) -> int:
+    """Return `port`, or a free one for 0. Raises SettingsError where somebody listens on it.
+
+    gRPC shares its port with other processes of this gateway, so it would not notice.
+    """
+    with listen(host, port) as probe:
+        return int(probe.getsockname()[1])
+
+
 def url_of(listener: socket.socket) -> str:
     """Return the base URL that clients of the socket use."""
     host, port = listener.getsockname()[:2]
@@ -36,6 +46,7 @@ async def serve(
     app: FastAPI,
     listener: socket.socket,
     settings: Settings,
+    rpc: RpcServer,
     alongside: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then let running answers finish for `drain_s` seconds.
@@ -51,12 +62,30 @@ async def serve(
         timeout_graceful_shutdown=int(settings.drain_s) + 5,
         server_header=False,
     )
+    await rpc.start()
     gc.collect()
     gc.freeze()
     companion = asyncio.ensure_future(alongside()) if alongside else None
     try:
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await _Server(config, rpc, settings.drain_s).serve(sockets=[listener])
     finally:
+        await rpc.stop(0)
         if companion:
             companion.cancel()
             await asyncio.gather(companion, return_exceptions=True)
+
+
+class _Server(uvicorn.Server):
+    """Drains gRPC while it drains HTTP; a second signal waits for neither."""
+
+    def __init__(self, config: uvicorn.Config, rpc: RpcServer, drain_s: float) -> None:
+        super().__init__(config)
+        self._rpc = rpc
+        self._drain_s = drain_s
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        draining = asyncio.ensure_future(self._rpc.stop(self._drain_s))
+        await super().shutdown(sockets)
+        if self.force_exit:
+            draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)

@@ -23,11 +23,24 @@ class Settings(BaseSettings):
     )
     port: int = Field(8080, ge=0, lt=65536, description="HTTP port; 0 takes a free one.")
 
+    grpc_host: str = Field(default="127.0.0.1", description="Address to bind for gRPC.")
+    grpc_port: int = Field(8081, ge=0, lt=65536, description="gRPC port; 0 takes a free one.")
+    grpc_tls_cert: Path | None = Field(None, description="PEM certificate chain for gRPC.")
+    grpc_tls_key: Path | None = Field(None, description="PEM private key of that certificate.")
+    grpc_tls_client_ca: Path | None = Field(
+        None, description="PEM certificates; callers of gRPC must have one that they signed."
+    )
+    grpc_channelz: bool = Field(False, description="Tell of connections and calls over gRPC.")
+
     # What it accepts
     max_body_bytes: int = Field(16 * 2**20, gt=0, description="Largest request body.")
+    body_timeout_s: float = Field(30, gt=0, description="Seconds a request body may take.")
     strict: bool = Field(False, description="Refuse unknown request fields instead of ignoring.")
 
     # How it streams and stops
+    request_timeout_s: float = Field(
+        600, ge=0, description="Seconds a generation may take; 0 is no limit."
+    )
     keep_alive_s: float = Field(15, ge=0, description="Silence between stream comments; 0 is none.")
     drain_s: float = Field(30, ge=0, description="Seconds that running answers get at shutdown.")
     prompt_cache_bytes: int = Field(64 * 2**20, ge=0, description="Token ids kept, per model.")

@@ -27,7 +27,8 @@ from gateway.embedded import Ports, TritonFailed, TritonServer
 from gateway.errors import EngineUnavailable
 from gateway.models import Models
 from gateway.platform import PlatformUnsupported
-from gateway.server import listen, serve, url_of
+from gateway.rpc.server import RpcServer
+from gateway.server import free_port, listen, serve, url_of
 from gateway.settings import ModelSettings, Settings, TritonSettings, load_models_file
 from gateway.telemetry.logs import configure_logs
 
@@ -66,6 +67,9 @@ class Stack:
         listener = stack.enter_context(
             contextlib.closing(listen(self.settings.host, self.settings.port))
         )
+        models = Models()
+        grpc_port = free_port(self.settings.grpc_host, self.settings.grpc_port)
+        rpc = RpcServer(self.settings, models, grpc_port)
         repository = self._build()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-up-")))
         triton = stack.enter_context(self._triton(repository, folder / "tritonserver.log"))
@@ -73,15 +77,14 @@ class Stack:
             loading = pool.submit(self._load_blueprints, repository, triton.grpc_address)
             triton.wait_ready(READY_TIMEOUT_S)
             blueprints = loading.result()
-        models = Models()
         app = create_app(self.settings, models, connect_models(models, blueprints))
 
         async def announce() -> None:
             await _until_ready(models)
-            console.print(overview(url_of(listener), triton, models))
+            console.print(overview(url_of(listener), rpc.address, triton, models))
             console.print(curl_line(url_of(listener), next(iter(models)).id), soft_wrap=True)
 
-        uvloop.run(serve(app, listener, self.settings, announce))
+        uvloop.run(serve(app, listener, self.settings, rpc, announce))
 
     def _build(self) -> Repository:
         manifest = self._manifest()
@@ -111,8 +114,7 @@ class Stack:
     def _load_blueprints(self, repository: Repository, triton_address: str) -> list[Blueprint]:
         models = load_models_file(repository.gateway_file).models
         return [
-            load_blueprint(_served_from(model, triton_address), self.settings.prompt_cache_bytes)
-            for model in models
+            load_blueprint(_served_from(model, triton_address), self.settings) for model in models
         ]
 
 
@@ -135,13 +137,14 @@ async def _until_ready(models: Models) -> None:
             await asyncio.sleep(POLL_S)
 
 
-def overview(url: str, triton: TritonServer, models: Models) -> Table:
+def overview(url: str, grpc_address: str, triton: TritonServer, models: Models) -> Table:
     """Return what is running and where, for people."""
     table = Table(title="Ready", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
     table.add_row("OpenAI API", f"{url}/v1")
     table.add_row("API reference", f"{url}/docs")
+    table.add_row("gRPC API", grpc_address)
     for model in models:
         table.add_row("Model", f"{model.id} ({model.max_model_len} tokens of context)")
     table.add_row("Triton gRPC", triton.grpc_address)

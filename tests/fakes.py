@@ -16,7 +16,7 @@ from gateway.engine import Feature
 from gateway.errors import GatewayError
 from gateway.generation import Delta, Finished, FinishReason, Generation, Item
 from gateway.models import Model
-from gateway.settings import ModelSettings
+from gateway.settings import ModelSettings, Settings
 
 IM_START, IM_END = 256, 257
 CHATML = (
@@ -100,4 +100,4 @@ def tiny_model(engine: FakeEngine, id: str = "tiny") -> Model:
 @cache
 def _tiny_blueprint(id: str) -> Blueprint:
     settings = ModelSettings(id=id, tokenizer=tiny_tokenizer(), aliases=(f"{id}-alias",))
-    return load_blueprint(settings, cache_bytes=1000)
+    return load_blueprint(settings, Settings())

@@ -31,11 +31,11 @@ async def chat_reply(task: ChatTask) -> Reply:
 async def stream_chat(task: ChatTask, reply: Reply) -> AsyncGenerator[bytes, None]:
     """Yield the frames of a chat stream: roles, deltas, finish reasons, usage, [DONE]."""
     writer = ChunkWriter(
-        _head(task, "chat.completion.chunk"), task.stream_usage, task.spec.logprobs
+        chat_head(task, "chat.completion.chunk"), task.stream_usage, task.spec.logprobs
     )
     ids = reply.generation.prompt.token_ids if task.spec.return_token_ids else ()
     opening = writer.opening(task.spec.num_choices, ids)
-    opening += writer.events(_echo(task), reply)
+    opening += writer.events(echo_events(task), reply)
     async for events in reply.steps():
         frames = opening + writer.events(events, reply)
         opening = b""
@@ -47,14 +47,14 @@ async def stream_chat(task: ChatTask, reply: Reply) -> AsyncGenerator[bytes, Non
 async def collect_chat(task: ChatTask, reply: Reply) -> JsonObject:
     """Return the whole answer as CreateChatCompletionResponse."""
     choices = [_Choice(index) for index in range(task.spec.num_choices)]
-    for event in _echo(task):
+    for event in echo_events(task):
         choices[event.index].add(event)
     async for events in reply.steps():
         for event in events:
             choices[event.index].add(event)
     spec = task.spec
     completion = {
-        **_head(task, "chat.completion"),
+        **chat_head(task, "chat.completion"),
         "choices": [choice.render(spec.logprobs, spec.return_token_ids) for choice in choices],
         "usage": usage_object(reply.usage),
     }
@@ -63,14 +63,15 @@ async def collect_chat(task: ChatTask, reply: Reply) -> JsonObject:
     return completion
 
 
-def _echo(task: ChatTask) -> list[Event]:
+def echo_events(task: ChatTask) -> list[Event]:
     """Return what every choice repeats before the answer."""
     if not task.echo:
         return []
     return [Content(index, task.echo) for index in range(task.spec.num_choices)]
 
 
-def _head(task: ChatTask, kind: str) -> JsonObject:
+def chat_head(task: ChatTask, kind: str) -> JsonObject:
+    """Return what all of an answer's chunks, or the whole answer, begin with."""
     return {
         "id": f"chatcmpl-{uuid4().hex}",
         "object": kind,

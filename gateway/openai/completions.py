@@ -34,30 +34,35 @@ async def stream_completion(
     task: CompletionTask, replies: Sequence[Reply]
 ) -> AsyncGenerator[bytes, None]:
     """Yield the frames of a completion stream, the prompts' answers interleaved by index."""
-    head = _head(task)
-    candidates = [_Candidates(task, number) for number in range(len(replies))]
+    head = completion_head(task)
+    candidates = [Candidates(task, number) for number in range(len(replies))]
     async for number, events in merged([reply.steps() for reply in replies]):
-        usage = usage_object(_total(replies)) if task.stream_usage.always else None
+        usage = usage_object(total_usage(replies)) if task.stream_usage.always else None
         frames = [
             _frame({**head, "choices": [choice]}, task, usage)
             for choice in candidates[number].changes(events)
         ]
         yield b"".join(frames)
     if task.stream_usage.at_end:
-        yield _frame({**head, "choices": []}, task, usage_object(_total(replies)))
+        yield _frame({**head, "choices": []}, task, usage_object(total_usage(replies)))
     yield DONE
 
 
 async def collect_completion(task: CompletionTask, replies: Sequence[Reply]) -> JsonObject:
     """Return the whole answer as CreateCompletionResponse, choices in the order of prompts."""
-    candidates = [_Candidates(task, number) for number in range(len(replies))]
+    candidates = [Candidates(task, number) for number in range(len(replies))]
     async for number, events in merged([reply.steps() for reply in replies]):
         candidates[number].add(events)
     choices = [choice for of_prompt in candidates for choice in of_prompt.best()]
-    return {**_head(task), "choices": choices, "usage": usage_object(_total(replies))}
+    return {
+        **completion_head(task),
+        "choices": choices,
+        "usage": usage_object(total_usage(replies)),
+    }
 
 
-def _head(task: CompletionTask) -> JsonObject:
+def completion_head(task: CompletionTask) -> JsonObject:
+    """Return what all of an answer's chunks, or the whole answer, begin with."""
     return {
         "id": f"cmpl-{uuid4().hex}",
         "object": "text_completion",
@@ -73,7 +78,8 @@ def _frame(chunk: JsonObject, task: CompletionTask, usage: JsonObject | None) ->
     return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 
-def _total(replies: Sequence[Reply]) -> Usage:
+def total_usage(replies: Sequence[Reply]) -> Usage:
+    """Return the usage of all prompts together."""
     usages = [reply.usage for reply in replies]
     return Usage(
         prompt_tokens=sum(usage.prompt_tokens for usage in usages),
@@ -89,7 +95,7 @@ class _Silence:
         yield Finished((FinishReason.LENGTH,) * generation.num_sequences)
 
 
-class _Candidates:
+class Candidates:
     """The answers to one prompt."""
 
     def __init__(self, task: CompletionTask, number: int) -> None:

@@ -7,6 +7,8 @@ import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
+from gateway.origin import origin
+
 OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -18,16 +20,19 @@ OPTIONS = (
 
 
 class Channel:
-    """One connection to `address`, a HOST:PORT. Opens on first use."""
+    """One connection to `address`, a HOST:PORT, whose streams may last `timeout_s` seconds."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, timeout_s: float | None = None) -> None:
         self.address = address
+        self._timeout_s = timeout_s
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
         self._stub = GRPCInferenceServiceStub(self._channel)
 
     def stream(self) -> Any:
-        """Start a `ModelStreamInfer` call."""
-        return self._stub.ModelStreamInfer()
+        """Start a `ModelStreamInfer` call within its caller's deadline, with its caller's ids."""
+        came = origin.get()
+        timeout_s = came.timeout_s(self._timeout_s)
+        return self._stub.ModelStreamInfer(timeout=timeout_s, metadata=came.metadata)
 
     async def config(self, model: str) -> Any:
         """Return the `ModelConfig` of a model. Raises grpc.RpcError."""

@@ -20,14 +20,16 @@ async def connect(
     vocab_size: int,
     max_model_len: int | None,
     codec: TextCodec,
+    timeout_s: float | None = None,
 ) -> Engine:
     """Probe what kind of model it is and return the engine for it.
 
     `tensorrt_llm` takes token ids; `ensemble` and NVIDIA's `llmapi` model only take text, whose
-    tokens `codec` counts. Raises ContractMismatch naming the tensor or setting at fault,
-    EngineUnavailable when there is no such Triton or model.
+    tokens `codec` counts. A generation that lasts longer than `timeout_s` seconds is cancelled.
+    Raises ContractMismatch naming the tensor or setting at fault, EngineUnavailable when there is
+    no such Triton or model.
     """
-    channel = Channel(address)
+    channel = Channel(address, timeout_s)
     try:
         config = await channel.config(model)
         version = await channel.server_version()

@@ -27,6 +27,7 @@ class Stack:
     """Where a running stack is reached."""
 
     url: str
+    grpc: str
     triton: str
     metrics_url: str
     repository: Path
@@ -55,10 +56,11 @@ def free_port() -> int:
 
 def start_stack(folder: Path, *options: str) -> Stack:
     """Start `gateway up` and wait until it says it is ready."""
-    http_port, grpc_port = free_port(), free_port()
+    http_port, grpc_port, triton_port = free_port(), free_port(), free_port()
     log = folder / "gateway-up.log"
     command = [sys.executable, "-m", "gateway", "up", f"--http-port={http_port}"]
-    command += [f"--grpc-port={grpc_port}", f"--repository={folder / 'repository'}", *options]
+    command += [f"--grpc-port={grpc_port}", f"--triton-grpc-port={triton_port}"]
+    command += [f"--repository={folder / 'repository'}", *options]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
@@ -70,7 +72,8 @@ def start_stack(folder: Path, *options: str) -> Stack:
         time.sleep(0.1)
     return Stack(
         url=f"http://127.0.0.1:{http_port}",
-        triton=f"127.0.0.1:{grpc_port}",
+        grpc=f"127.0.0.1:{grpc_port}",
+        triton=f"127.0.0.1:{triton_port}",
         metrics_url=found[0],
         repository=folder / "repository",
         process=process,

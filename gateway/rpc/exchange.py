@@ -1,0 +1,82 @@
+"""Around every call: its id, its deadline, its log line, and how what goes wrong is told."""
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+from uuid import uuid4
+
+import grpc
+import structlog
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
+
+from gateway.errors import GatewayError
+from gateway.openai.exchange import ACCEPTABLE_ID
+from gateway.origin import Origin, origin
+from gateway.rpc.errors import rich_status, status_code
+
+log = structlog.get_logger(__name__)
+
+REQUEST_ID = "x-request-id"
+TRACE_CONTEXT = ("traceparent", "tracestate")
+"""W3C Trace Context, which goes on to Triton as it came."""
+
+
+@asynccontextmanager
+async def exchange(method: str, request: Message, context: Any) -> AsyncIterator[str]:
+    """Serve one call inside; yields its id, which the caller finds in the trailing metadata.
+
+    A GatewayError becomes its status; anything else that is raised is logged with its traceback
+    and becomes an INTERNAL with a fixed message. The deadline and the trace context of the call
+    are those of all that is asked of Triton for it.
+    """
+    request_id = _origin(context)
+    started = time.perf_counter()
+    code = grpc.StatusCode.OK
+    try:
+        yield request_id
+    except GatewayError as error:
+        code = status_code(error)
+        await _abort(context, error, request, request_id)
+    except asyncio.CancelledError:
+        code = grpc.StatusCode.CANCELLED
+        raise
+    except Exception:
+        code = grpc.StatusCode.INTERNAL
+        log.exception("request_failed")
+        failure = GatewayError("The server failed to handle this request.")
+        await _abort(context, failure, request, request_id)
+    finally:
+        duration_ms = round((time.perf_counter() - started) * 1000, 1)
+        log.info("request", method=method, status=code.name, duration_ms=duration_ms)
+
+
+def _origin(context: Any) -> str:
+    """Note where the call comes from; return its id, the caller's own if it is sane."""
+    metadata = dict(context.invocation_metadata())
+    given = metadata.get(REQUEST_ID, "")
+    request_id = given if ACCEPTABLE_ID.fullmatch(given) else uuid4().hex
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    left = context.time_remaining()
+    passed_on = tuple((name, metadata[name]) for name in TRACE_CONTEXT if name in metadata)
+    deadline = math.inf if left is None else time.monotonic() + left
+    origin.set(Origin(deadline, ((REQUEST_ID, request_id), *passed_on)))
+    context.set_trailing_metadata(((REQUEST_ID, request_id),))
+    return request_id
+
+
+async def _abort(context: Any, error: GatewayError, request: Message, request_id: str) -> None:
+    status = rich_status(error, cast(Descriptor, request.DESCRIPTOR), request_id)
+    details = (GRPC_DETAILS_METADATA_KEY, status.SerializeToString())
+    await context.abort(status_code(error), status.message, (details, (REQUEST_ID, request_id)))
+
+
+async def open_stream(context: Any, request_id: str, first: Message) -> None:
+    """Send a stream's first message, and before it the call's id as initial metadata."""
+    await context.send_initial_metadata(((REQUEST_ID, request_id),))
+    await context.write(first)
