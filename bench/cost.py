@@ -64,7 +64,7 @@ def gateway(tokenizer: Path, pace_ms: float) -> Iterator[tuple[str, int]]:
         process("bench.mock_triton", f"--port={triton_port}", f"--pace-ms={pace_ms}"),
         process(
             "gateway", "serve", f"--triton=127.0.0.1:{triton_port}", f"--tokenizer={tokenizer}",
-            "--model-id=bench", f"--http-port={port}",
+            "--model-id=bench", f"--http-port={port}", "--grpc-port=0",
         ) as child,
     ):  # fmt: skip
         wait_ready(f"http://127.0.0.1:{port}")

@@ -78,7 +78,12 @@ def llmapi_repository(folder: Path, tokenizer: Path) -> Path:
 def gateway(folder: Path, before: Stack, tokenizer: Path, model: str) -> Iterator[Stack]:
     """Run `gateway serve` in front of another stack's Triton."""
     port = free_port()
-    options = [f"--triton={before.triton}", f"--triton-model={model}", f"--http-port={port}"]
+    options = [
+        f"--triton={before.triton}",
+        f"--triton-model={model}",
+        f"--http-port={port}",
+        "--grpc-port=0",
+    ]
     options += [f"--tokenizer={tokenizer}", f"--max-model-len={MAX_MODEL_LEN}"]
     with (folder / "gateway.log").open("wb") as log:
         process = subprocess.Popen(

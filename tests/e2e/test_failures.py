@@ -45,8 +45,12 @@ class Setup:
         return server
 
     def start_gateway(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "gateway", "serve", f"--http-port={self.port}"]
-        command += [f"--triton=127.0.0.1:{self.grpc_port}", "--model-id=m"]
+        command = [sys.executable, "-m", "gateway", "serve", "--grpc-port=0"]
+        command += [
+            f"--http-port={self.port}",
+            f"--triton=127.0.0.1:{self.grpc_port}",
+            "--model-id=m",
+        ]
         command += [f"--tokenizer={self.repository.tokenizer_dir}"]
         with (self.folder / "gateway.log").open("wb") as log:
             return subprocess.Popen(
