@@ -2,21 +2,29 @@
 
 from typing import TypeVar
 
+import anyio
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from gateway.errors import InvalidRequest, RequestTooLarge
+from gateway.errors import InvalidRequest, RequestTimeout, RequestTooLarge
+from gateway.settings import Settings
 
 Body = TypeVar("Body", bound=BaseModel)
 
 
-async def read_body(request: Request, schema: type[Body], max_bytes: int) -> Body:
+async def read_body(request: Request, schema: type[Body], settings: Settings) -> Body:
     """Return the JSON body as `schema`.
 
-    Raises RequestTooLarge before more than `max_bytes` are held, InvalidRequest naming the
-    parameter that is wrong.
+    Raises RequestTooLarge before more than the limit is held, RequestTimeout when the body is
+    slow to come, InvalidRequest naming the parameter that is wrong.
     """
-    raw = await _read_within(request, max_bytes)
+    try:
+        with anyio.fail_after(settings.body_timeout_s):
+            raw = await _read_within(request, settings.max_body_bytes)
+    except TimeoutError:
+        raise RequestTimeout(
+            f"The request body did not arrive within {settings.body_timeout_s:g} seconds."
+        ) from None
     try:
         return schema.model_validate_json(raw)
     except ValidationError as error:

@@ -4,16 +4,16 @@ import orjson
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
-from gateway.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound
+from gateway.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, RequestTimeout
 from gateway.openai.disconnect import ClientGone
 from gateway.openai.shapes import error_object
 
 
 def error_response(error: GatewayError) -> Response:
     """Return ErrorResponse with the error's status, `x-should-retry` and `Retry-After`."""
-    headers = {}
-    if error.status >= 429 or error.retry:
-        headers["x-should-retry"] = "true" if error.retry else "false"
+    headers = {"x-should-retry": "true" if error.retry else "false"}
+    if error.status == RequestTimeout.status:
+        headers["Connection"] = "close"  # the rest of the body is not waited for
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     return Response(

@@ -49,7 +49,7 @@ def openai_routes(settings: Settings, models: Models) -> APIRouter:
         responses=answers(ChatCompletion, ChatCompletionChunk, GENERATING),
     )
     async def create_chat_completion(request: Request) -> Response:
-        body = await read_body(request, ChatCompletionRequest, settings.max_body_bytes)
+        body = await read_body(request, ChatCompletionRequest, settings)
         task = parse_chat(body, models.find(body.model), settings.strict)
         reply = await chat_reply(task)
         if task.is_stream:
@@ -62,7 +62,7 @@ def openai_routes(settings: Settings, models: Models) -> APIRouter:
         responses=answers(Completion, Completion, GENERATING),
     )
     async def create_completion(request: Request) -> Response:
-        body = await read_body(request, CompletionRequest, settings.max_body_bytes)
+        body = await read_body(request, CompletionRequest, settings)
         task = parse_completion(body, models.find(body.model), settings.strict)
         replies = await completion_replies(task)
         if task.is_stream:
@@ -88,7 +88,7 @@ def token_routes(settings: Settings, models: Models) -> APIRouter:
         responses=answers(TokenList, errors=READING),
     )
     async def tokenize_text(request: Request) -> Response:
-        body = await read_body(request, TokenizeRequest, settings.max_body_bytes)
+        body = await read_body(request, TokenizeRequest, settings)
         return _json(await tokenize(body, models.find(body.model)))
 
     @router.post(
@@ -97,7 +97,7 @@ def token_routes(settings: Settings, models: Models) -> APIRouter:
         responses=answers(DetokenizedText, errors=READING),
     )
     async def detokenize_tokens(request: Request) -> Response:
-        body = await read_body(request, DetokenizeRequest, settings.max_body_bytes)
+        body = await read_body(request, DetokenizeRequest, settings)
         return _json(detokenize(body, models.find(body.model)))
 
     return router

@@ -1,0 +1,128 @@
+"""What only a socket shows: silence, slow bodies, deadlines, errors after the first byte."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, closing
+
+import httpx
+import uvicorn
+
+from gateway.app import create_app
+from gateway.errors import EngineFailure, EngineTimeout
+from gateway.generation import Generation, Item
+from gateway.models import Models
+from gateway.server import listen, url_of
+from gateway.settings import Settings
+from tests.fakes import FakeEngine, stop, text, tiny_model
+
+PATH = "/v1/chat/completions"
+HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+
+
+class SlowEngine(FakeEngine):
+    """Pauses before every item but the first."""
+
+    pause_s = 0.3
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
+        async for number, item in numbered(super().generate(generation)):
+            if number:
+                await asyncio.sleep(self.pause_s)
+            yield item
+
+
+async def numbered(items: AsyncGenerator[Item, None]) -> AsyncIterator[tuple[int, Item]]:
+    number = 0
+    async for item in items:
+        yield number, item
+        number += 1
+
+
+@asynccontextmanager
+async def serving(engine: FakeEngine, settings: Settings) -> AsyncIterator[str]:
+    """Serve the engine on a free port; yield the URL."""
+    app = create_app(settings, Models([tiny_model(engine)]))
+    with closing(listen("127.0.0.1", 0)) as listener:
+        listener.listen()
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, http="httptools"))
+        running = asyncio.ensure_future(server.serve(sockets=[listener]))
+        try:
+            yield url_of(listener)
+        finally:
+            server.should_exit = True
+            await running
+
+
+async def lines_of(url: str) -> list[tuple[float, str]]:
+    """Return the lines of a stream, each with the seconds since the first."""
+    lines: list[tuple[float, str]] = []
+    async with httpx.AsyncClient() as http, http.stream("POST", url + PATH, json=HELLO) as response:
+        async for line in response.aiter_lines():
+            if line:
+                lines.append((time.perf_counter(), line))
+    return [(at - lines[0][0], line) for at, line in lines]
+
+
+def content_of(line: str) -> str | None:
+    content: str | None = json.loads(line[6:])["choices"][0]["delta"].get("content")
+    return content
+
+
+async def test_a_long_silence_is_filled_with_comments() -> None:
+    engine = SlowEngine([text("a"), text("b"), stop()])
+
+    async with serving(engine, Settings(keep_alive_s=0.05)) as url:
+        lines = [line for _, line in await lines_of(url)]
+
+    comments = [line for line in lines if line.startswith(":")]
+    assert len(comments) >= 4
+    assert set(comments) == {": keep-alive"}
+    assert lines[-1] == "data: [DONE]"
+
+
+async def test_every_delta_is_sent_when_it_comes() -> None:
+    engine = SlowEngine([text("a"), text("b"), stop()])
+
+    async with serving(engine, Settings()) as url:
+        lines = await lines_of(url)
+
+    arrivals = {
+        json.loads(line[6:])["choices"][0]["delta"].get("content"): at for at, line in lines[:-1]
+    }
+    assert arrivals["a"] < SlowEngine.pause_s / 2 < arrivals["b"]
+
+
+async def test_an_error_after_the_first_byte_is_the_last_event() -> None:
+    engine = SlowEngine([text("a"), EngineFailure("It broke.")])
+
+    async with serving(engine, Settings()) as url:
+        *_, (_, last) = await lines_of(url)
+
+    assert json.loads(last[6:])["error"]["code"] == "engine_failure"
+
+
+async def test_a_deadline_in_mid_stream_is_told() -> None:
+    engine = SlowEngine([text("a"), EngineTimeout("Too late.")])
+
+    async with serving(engine, Settings()) as url:
+        *_, (_, last) = await lines_of(url)
+
+    assert json.loads(last[6:])["error"]["code"] == "engine_timeout"
+
+
+async def test_a_body_that_is_slow_to_come_is_a_408_and_the_end_of_the_connection() -> None:
+    async with serving(FakeEngine(), Settings(body_timeout_s=0.1)) as url:
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{{".encode())
+
+        answer = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert b"x-should-retry: false" in head
+    assert b"x-request-id: " in head
+    assert json.loads(body)["error"]["code"] == "request_timeout"
