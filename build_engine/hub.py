@@ -4,9 +4,12 @@ The token is huggingface-hub's to read (HF_TOKEN, or what `hf auth login` stored
 printed nor handed on.
 """
 
+import fcntl
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -23,6 +26,7 @@ _UNWANTED = ("original/*", "*/*")
 _POLL_S = 0.2
 _CHUNK_BYTES = 2**22
 _ATTEMPTS = 2
+_CONNECTIONS = 4
 
 
 class DownloadFailed(BuildError):
@@ -80,16 +84,48 @@ def _published(api: Any, weights: "Weights") -> dict[str, Any]:
 def _download(weights: "Weights", files: dict[str, Any], moved: Moved) -> Path:
     import huggingface_hub
     from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
 
-    name = huggingface_hub.repo_folder_name(repo_id=weights.id, repo_type="model")
+    name = repo_folder_name(repo_id=weights.id, repo_type="model")
     blobs = Path(HF_HUB_CACHE, name, "blobs")
     total = sum(file.size or 0 for file in files.values())
-    with _watching(blobs, total, moved):
+    with _watching(blobs, total, moved), ThreadPoolExecutor(_CONNECTIONS) as pool:
+        large = [(name, file.lfs) for name, file in files.items() if file.lfs is not None]
+        list(pool.map(lambda item: _fetch_blob(weights, item[0], item[1], blobs), large))
         return Path(
             huggingface_hub.snapshot_download(
                 weights.id, revision=weights.revision, allow_patterns=list(files)
             )
         )
+
+
+def _fetch_blob(weights: "Weights", name: str, stored: Any, blobs: Path) -> None:
+    """Put a large file where the hub's cache keeps its content, going on where another fetch of
+    it stopped: huggingface-hub by itself begins again with each process."""
+    import huggingface_hub
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    blob = blobs / stored.sha256
+    if blob.exists():
+        return
+    blobs.mkdir(parents=True, exist_ok=True)
+    partial = blobs / f"{stored.sha256}.partial"
+    partial.touch()
+    with partial.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if blob.exists():
+            return  # by another build, meanwhile
+        if file.seek(0, os.SEEK_END) > stored.size:
+            file.truncate(0)
+        http_get(
+            huggingface_hub.hf_hub_url(weights.id, name, revision=weights.revision),
+            file,
+            resume_size=file.seek(0, os.SEEK_END),
+            headers=build_hf_headers(),
+            expected_size=stored.size,
+        )
+        partial.rename(blob)
 
 
 @contextmanager
@@ -149,8 +185,12 @@ def _remove(path: Path) -> None:
 @contextmanager
 def _explained(weights: "Weights") -> Iterator[None]:
     """Turn the hub's errors into what to do about them."""
-    import httpx
     from huggingface_hub import errors
+
+    # The base of its HTTP library's errors, whichever library this version of it uses.
+    http_error = next(
+        base for base in errors.HfHubHTTPError.__mro__ if base.__name__ == "HTTPError"
+    )
 
     page = f"https://huggingface.co/{weights.id}"
     try:
@@ -169,7 +209,7 @@ def _explained(weights: "Weights") -> Iterator[None]:
             f"{weights.id} is not there, or not for this token: see {page}, and whether HF_TOKEN "
             "is set"
         ) from error
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, httpx.HTTPError) as error:
+    except (http_error, errors.LocalEntryNotFoundError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DownloadFailed(
             f"{weights.id} could not be fetched ({reason}). What has arrived is kept: run the same "
