@@ -18,6 +18,7 @@ from gateway.openai.exchange import RequestContext
 from gateway.openai.reference import DocumentedApp
 from gateway.openai.routes import openai_routes
 from gateway.settings import Settings
+from gateway.telemetry.metrics import metrics_routes
 
 
 def create_app(
@@ -39,6 +40,7 @@ def create_app(
     app.add_exception_handler(ClientGone, on_client_gone)
     app.include_router(openai_routes(settings, models))
     app.include_router(health_routes(models))
+    app.include_router(metrics_routes())
     return app
 
 

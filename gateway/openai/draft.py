@@ -14,6 +14,7 @@ from gateway.openai.sampling import parse_sampling
 from gateway.openai.schemas import GenerationRequest
 from gateway.output.answer import AnswerSpec
 from gateway.prompt.context import check_context
+from gateway.telemetry.metrics import IGNORED_PARAMETERS
 
 log = structlog.get_logger(__name__)
 
@@ -136,6 +137,7 @@ def check_unknown(body: GenerationRequest, strict: bool) -> None:
             raise InvalidRequest(
                 f"Unknown parameter: {name!r}.", param=name, code="unknown_parameter"
             )
+        IGNORED_PARAMETERS.labels(name if name in IGNORED else "other").inc()
         log.debug("parameter_ignored", param=name)
 
 

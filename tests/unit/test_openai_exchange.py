@@ -1,4 +1,4 @@
-"""What a failure tells a client about trying again, and what the log lines of a request share."""
+"""What a request leaves behind: whether to try again, lines in the log, counters."""
 
 from typing import Any
 
@@ -36,6 +36,23 @@ async def test_a_failure_says_whether_to_try_again(
     assert response.headers["x-should-retry"] == str(failure.retry).lower()
     assert response.headers["retry-after"] == "2"
     assert response.headers["x-request-id"]
+
+
+async def test_ignored_parameters_are_counted_under_bounded_names() -> None:
+    async with client(FakeEngine([text("Hi"), stop()])) as http:
+        before = (await http.get("/metrics")).text
+        await http.post(PATH, json=HELLO | {"store": True, "made_up": 1, "made_up_too": 2})
+        after = (await http.get("/metrics")).text
+
+    assert counted(after, "store") - counted(before, "store") == 1
+    assert counted(after, "other") - counted(before, "other") == 2
+    assert "made_up" not in after
+
+
+def counted(page: str, param: str) -> float:
+    """Return how often a parameter was ignored, as a page of metrics tells."""
+    name = f'gateway_ignored_parameters_total{{param="{param}"}} '
+    return sum(float(line[len(name) :]) for line in page.splitlines() if line.startswith(name))
 
 
 async def test_a_model_that_is_not_there_yet_is_worth_waiting_for() -> None:
