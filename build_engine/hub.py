@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from build_engine.errors import BuildError
 
@@ -188,9 +188,8 @@ def _explained(weights: "Weights") -> Iterator[None]:
     from huggingface_hub import errors
 
     # The base of its HTTP library's errors, whichever library this version of it uses.
-    http_error = next(
-        base for base in errors.HfHubHTTPError.__mro__ if base.__name__ == "HTTPError"
-    )
+    bases = errors.HfHubHTTPError.__mro__
+    http_error = cast(type[Exception], next(b for b in bases if b.__name__ == "HTTPError"))
 
     page = f"https://huggingface.co/{weights.id}"
     try:
@@ -209,7 +208,7 @@ def _explained(weights: "Weights") -> Iterator[None]:
             f"{weights.id} is not there, or not for this token: see {page}, and whether HF_TOKEN "
             "is set"
         ) from error
-    except (http_error, errors.LocalEntryNotFoundError) as error:
+    except http_error as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DownloadFailed(
             f"{weights.id} could not be fetched ({reason}). What has arrived is kept: run the same "

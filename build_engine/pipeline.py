@@ -4,9 +4,9 @@ Says what each stage needs and checks between them; `stages` makes them whole or
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,21 @@ from build_engine.commands import Command, Toolbox, build_command, checkpoint_co
 from build_engine.errors import BuildError
 from build_engine.files import locked, replacing
 from build_engine.hub import fetch
-from build_engine.manifest import Manifest, ModelFacts, describe, tool_versions
+from build_engine.manifest import Manifest
 from build_engine.process import run_program
-from build_engine.production import Place, place_engine, write_models
+from build_engine.production import (
+    Place,
+    place_engine,
+    repository_inputs,
+    write_manifest,
+    write_models,
+)
 from build_engine.readiness import FreeBytes, free_bytes, require_release, require_space
 from build_engine.spec import EngineSpec
 from build_engine.stages import Board, Stage, Workshop
+from build_engine.verify import verify
 
 STAGES = ("download", "convert", "compile", "repository", "verify")
-_ENGINE = "tensorrt_llm"
 _SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
@@ -208,36 +214,21 @@ def _places(build: Build, due: Iterable[Stage]) -> dict[str, Path]:
 
 def write_repository(build: Build, *, again: bool = False) -> None:
     """Write the model repository around the engine, unless it is there as asked."""
-    inputs = _repository_inputs(build)
+    inputs = repository_inputs(build.spec, build.place, build.compile.key)
     if not again and _is_current(build.repository, inputs):
         build.board.skipped("repository")
         return
     build.board.started("repository")
+    began = time.monotonic()
     tokenizer = build.workshop.result(build.download) / "model"
+    engine = build.workshop.result(build.compile)
     with replacing(build.repository) as staging:
         write_models(build.spec, build.place, tokenizer, staging)
-        place_engine(_engine_files(build), staging)
-        files = describe(staging, lambda _, *moved: build.board.moved("repository", *moved))
-        model = build.spec.model
-        facts = ModelFacts(model.name, model.id, model.revision, build.spec.limits.max_seq_len)
-        Manifest(_ENGINE, facts, inputs, files, tool_versions()).write(staging)
-    build.board.finished("repository", 0.0)
-
-
-def _engine_files(build: Build) -> Iterator[Path]:
-    folder = build.workshop.result(build.compile)
-    yield from (folder / name for name in ("config.json",))
-    yield from sorted(folder.glob("rank*"))
-
-
-def _repository_inputs(build: Build) -> Mapping[str, Any]:
-    return {
-        "builder": version("triton-openai-gateway"),
-        "engine": build.compile.key,
-        "spec": build.spec.model_dump(mode="json"),
-        "mount": str(build.place.mount),
-        "triton": build.place.triton,
-    }
+        place_engine(engine, staging)
+        write_manifest(
+            build.spec, staging, inputs, lambda _, *moved: build.board.moved("repository", *moved)
+        )
+    build.board.finished("repository", time.monotonic() - began)
 
 
 def _is_current(folder: Path, inputs: Mapping[str, Any]) -> bool:
@@ -250,18 +241,12 @@ def _is_current(folder: Path, inputs: Mapping[str, Any]) -> bool:
 
 def verify_repository(build: Build) -> None:
     """Raise BuildError where the repository is not what its spec says."""
-    from build_engine.verify import verify
-
     build.board.started("verify")
-    _refuse(
-        (
-            f"{check.name}: {problem}"
-            for check in verify(build.repository)
-            for problem in check.problems
-        ),
-        f"{build.repository} does not verify",
-    )
-    build.board.finished("verify", 0.0)
+    began = time.monotonic()
+    checks = verify(build.repository)
+    problems = (f"{check.name}: {problem}" for check in checks for problem in check.problems)
+    _refuse(problems, f"{build.repository} does not verify")
+    build.board.finished("verify", time.monotonic() - began)
 
 
 def _refuse(problems: Iterable[str], headline: str) -> None:

@@ -2,19 +2,24 @@
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from build_engine.files import place as put
 from build_engine.grammar import tokenizer_info
+from build_engine.manifest import Manifest, ModelFacts, describe, tool_versions
+from build_engine.progress import Progress
 from build_engine.spec import EngineSpec, dump_spec
 from build_engine.templates import fill, templates_folder, variables_of
 from build_engine.tensors import fit
 from build_engine.weights import TokenizerFolder
 
+ENGINE = "tensorrt_llm"
 MODELS = ("ensemble", "postprocessing", "preprocessing", "tensorrt_llm")
 VERSION = "tensorrt_llm/1"
 TOKENIZER = "tensorrt_llm/tokenizer"
@@ -137,10 +142,31 @@ def write_models(spec: EngineSpec, place: Place, tokenizer: Path, folder: Path) 
     (folder / SPEC_FILE).write_text(dump_spec(spec), encoding="utf-8")
 
 
-def place_engine(files: Iterable[Path], folder: Path) -> None:
+def place_engine(engine: Path, folder: Path) -> None:
     """Put an engine's files where Triton looks for them, by link where the disk allows it."""
-    for file in files:
+    for file in (engine / "config.json", *sorted(engine.glob("rank*"))):
         put(file, folder / VERSION / file.name)
+
+
+def repository_inputs(spec: EngineSpec, place: Place, engine_key: str) -> dict[str, Any]:
+    """Return everything that decides what a repository holds."""
+    return {
+        "builder": version("triton-openai-gateway"),
+        "engine": engine_key,
+        "spec": spec.model_dump(mode="json"),
+        "mount": str(place.mount),
+        "triton": place.triton,
+    }
+
+
+def write_manifest(
+    spec: EngineSpec, folder: Path, inputs: Mapping[str, Any], progress: Progress
+) -> None:
+    """Write the manifest of a repository that is complete but for it."""
+    files = describe(folder, progress)
+    model = spec.model
+    facts = ModelFacts(model.name, model.id, model.revision, spec.limits.max_seq_len)
+    Manifest(ENGINE, facts, inputs, files, tool_versions()).write(folder)
 
 
 def _decoding(spec: EngineSpec) -> dict[str, str]:

@@ -1,15 +1,17 @@
 """A finished repository held against its own spec and manifest. Changes nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
-from build_engine.artifacts import engine_problems
+from build_engine.artifacts import engine_problems, read_json
 from build_engine.errors import BuildError
 from build_engine.files import sha256
 from build_engine.grammar import tokenizer_info, vocabulary_of
 from build_engine.manifest import MANIFEST, Manifest
 from build_engine.production import (
+    ENGINE,
     GATEWAY_FILE,
     GRAMMAR,
     SPEC_FILE,
@@ -46,7 +48,7 @@ def verify(repository: Path) -> list[Check]:
         "manifest": _manifest(spec, manifest),
         "files": _files(repository, manifest),
         "engine": engine_problems(spec, repository / VERSION),
-        "configs": _configs(spec, place, repository),
+        "configs": config_problems(spec, place, _config_texts(repository)),
         "tokenizer": _tokenizer(spec, repository),
         "gateway": _gateway(spec, place, repository),
     }
@@ -58,7 +60,7 @@ def _manifest(spec: EngineSpec, manifest: Manifest) -> Iterator[str]:
         yield f"{SPEC_FILE} is not the spec that {MANIFEST} was written for"
     facts, model = manifest.model, spec.model
     found = (manifest.engine, facts.id, facts.source, facts.revision, facts.context_length)
-    wanted = ("tensorrt_llm", model.name, model.id, model.revision, spec.limits.max_seq_len)
+    wanted = (ENGINE, model.name, model.id, model.revision, spec.limits.max_seq_len)
     if found != wanted:
         yield f"{MANIFEST} names {found}, {SPEC_FILE} {wanted}"
 
@@ -81,16 +83,20 @@ def _files(repository: Path, manifest: Manifest) -> Iterator[str]:
             yield f"{name} is not as it was built (SHA-256)"
 
 
-def _configs(spec: EngineSpec, place: Place, repository: Path) -> Iterator[str]:
-    """Yield where a config differs from what the templates make of the spec, line by line."""
+def config_problems(spec: EngineSpec, place: Place, found: Mapping[str, str]) -> Iterator[str]:
+    """Yield where config texts, by their paths, differ from what the templates make of a spec."""
     for name, wanted in configs(spec, place).items():
-        path = repository / name
-        found = path.read_text(encoding="utf-8") if path.is_file() else ""
-        lines = zip(found.splitlines(), wanted.splitlines(), strict=False)
-        number = next((at for at, (a, b) in enumerate(lines, 1) if a != b), 0)
-        if found != wanted:
-            line = wanted.splitlines()[number - 1].strip() if number else "its whole text"
-            yield f"{name}:{number}: the spec makes it {line!r}"
+        text = found.get(name, "")
+        if text != wanted:
+            lines = zip_longest(text.splitlines(), wanted.splitlines(), fillvalue="")
+            differing = ((at, line) for at, (other, line) in enumerate(lines, 1) if other != line)
+            number, line = next(differing, (1, ""))
+            yield f"{name}:{number}: the spec makes it {line.strip()!r}"
+
+
+def _config_texts(repository: Path) -> dict[str, str]:
+    paths = repository.glob("*/config.pbtxt")
+    return {path.relative_to(repository).as_posix(): path.read_text("utf-8") for path in paths}
 
 
 def _tokenizer(spec: EngineSpec, repository: Path) -> Iterator[str]:
@@ -107,8 +113,6 @@ def _tokenizer(spec: EngineSpec, repository: Path) -> Iterator[str]:
 
 
 def _grammar(tokenizer: Path, path: Path) -> Iterator[str]:
-    from build_engine.artifacts import read_json
-
     if read_json(path) != tokenizer_info(tokenizer):
         yield f"{path.name} does not describe this tokenizer: guided decoding would go astray"
 

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ ALGORITHMS = {
     "w4a8_awq": "W4A8_AWQ",
     "nvfp4": "NVFP4",
 }
+
+LIMITS = ("max_batch_size", "max_input_len", "max_seq_len", "max_num_tokens", "max_beam_width")
 
 
 def main(tool: str) -> None:
@@ -55,41 +58,66 @@ def _parse(tool: str, number: str) -> argparse.Namespace:
 
 
 def _checkpoint_config(tool: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    model = json.loads((Path(arguments.model_dir) / "config.json").read_text())
-    if not any(Path(arguments.model_dir).glob("*.safetensors")):
-        sys.exit(f"No such file or directory: {arguments.model_dir}/*.safetensors")
-    tensor, pipeline = int(arguments.tp_size), int(arguments.pp_size)
+    folder = Path(arguments.model_dir)
+    if not any(folder.glob("*.safetensors")):
+        sys.exit(f"No such file or directory: {folder}/*.safetensors")
+    return checkpoint_config(
+        json.loads((folder / "config.json").read_text()),
+        dtype=arguments.dtype,
+        parallel=(int(arguments.tp_size), int(arguments.pp_size)),
+        quantization=getattr(arguments, "qformat", None),
+        kv_cache=getattr(arguments, "kv_cache_dtype", None),
+        architecture="EagleForCausalLM" if tool.startswith("eagle") else "LlamaForCausalLM",
+    )
+
+
+def checkpoint_config(
+    model: Mapping[str, Any],
+    *,
+    dtype: str,
+    parallel: tuple[int, int] = (1, 1),
+    quantization: str | None = None,
+    kv_cache: str | None = None,
+    architecture: str = "LlamaForCausalLM",
+) -> dict[str, Any]:
+    """Return config.json of a checkpoint of a Hugging Face model."""
+    copied = (
+        "vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers",
+        "num_attention_heads", "num_key_value_heads", "intermediate_size",
+    )  # fmt: skip
+    tensor, pipeline = parallel
     return {
-        "architecture": f"{'Eagle' if tool.startswith('eagle') else 'Llama'}ForCausalLM",
-        "dtype": arguments.dtype,
+        "architecture": architecture,
+        "dtype": dtype,
         "logits_dtype": "float32",
-        "vocab_size": model["vocab_size"],
-        "max_position_embeddings": model["max_position_embeddings"],
-        "hidden_size": model["hidden_size"],
-        "num_hidden_layers": model["num_hidden_layers"],
-        "num_attention_heads": model["num_attention_heads"],
-        "num_key_value_heads": model["num_key_value_heads"],
-        "intermediate_size": model["intermediate_size"],
+        **{name: model[name] for name in copied},
         "mapping": {"world_size": tensor * pipeline, "tp_size": tensor, "pp_size": pipeline},
         "quantization": {
-            "quant_algo": ALGORITHMS.get(getattr(arguments, "qformat", None) or ""),
-            "kv_cache_quant_algo": (getattr(arguments, "kv_cache_dtype", None) or "").upper()
-            or None,
+            "quant_algo": ALGORITHMS.get(quantization or ""),
+            "kv_cache_quant_algo": kv_cache.upper() if kv_cache else None,
         },
     }
 
 
 def _engine_config(arguments: argparse.Namespace, number: str) -> dict[str, Any]:
-    checkpoint = json.loads((Path(arguments.checkpoint_dir) / "config.json").read_text())
-    limits = ("max_batch_size", "max_input_len", "max_seq_len", "max_num_tokens", "max_beam_width")
-    build = {
-        name: int(value) for name in limits if (value := getattr(arguments, name, None)) is not None
-    }
-    plugins = {"use_paged_context_fmha": arguments.use_paged_context_fmha == "enable"}
+    limits = {name: getattr(arguments, name, None) for name in LIMITS}
+    return engine_config(
+        json.loads((Path(arguments.checkpoint_dir) / "config.json").read_text()),
+        number,
+        {name: int(value) for name, value in limits.items() if value is not None},
+        is_paged=arguments.use_paged_context_fmha == "enable",
+    )
+
+
+def engine_config(
+    checkpoint: Mapping[str, Any], number: str, limits: Mapping[str, int], *, is_paged: bool
+) -> dict[str, Any]:
+    """Return config.json of an engine of a checkpoint."""
+    plugins = {"use_paged_context_fmha": is_paged}
     return {
         "version": number,
         "pretrained_config": checkpoint,
-        "build_config": {**build, "plugin_config": plugins},
+        "build_config": {**limits, "plugin_config": plugins},
     }
 
 
