@@ -11,6 +11,7 @@ from gateway.errors import ClientError, GatewayError, Overloaded
 from gateway.rpc.paths import field_message, field_path
 
 DOMAIN = "triton-openai-gateway"
+RETRY_PUSHBACK = "grpc-retry-pushback-ms"
 MAX_MESSAGE_CHARS = 1000
 """Status and details travel in HTTP/2 trailers, of which clients read 8 KiB."""
 
@@ -18,6 +19,19 @@ MAX_MESSAGE_CHARS = 1000
 def status_code(error: GatewayError) -> grpc.StatusCode:
     """Return the canonical code of an error."""
     return grpc.StatusCode[error.grpc_status]
+
+
+def retry_pushback(error: GatewayError) -> tuple[tuple[str, str], ...]:
+    """Return the metadata that tells a client's retry policy when to try again, or not to.
+
+    It is what `x-should-retry` and `Retry-After` are to OpenAI's clients; -1 is never.
+    """
+    if not error.retry:
+        return ((RETRY_PUSHBACK, "-1"),)
+    if error.retry_after_s is None:
+        return ()
+    # gRPC's C core never comes back after 0.
+    return ((RETRY_PUSHBACK, str(max(1, round(error.retry_after_s * 1000)))),)
 
 
 def rich_status(error: GatewayError, request: Descriptor, request_id: str) -> status_pb2.Status:

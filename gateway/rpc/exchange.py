@@ -9,6 +9,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import grpc
+import grpc.aio
 import structlog
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
@@ -17,7 +18,7 @@ from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
 from gateway.errors import GatewayError
 from gateway.openai.exchange import ACCEPTABLE_ID
 from gateway.origin import Origin, origin
-from gateway.rpc.errors import rich_status, status_code
+from gateway.rpc.errors import retry_pushback, rich_status, status_code
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +46,9 @@ async def exchange(method: str, request: Message, context: Any) -> AsyncIterator
     except asyncio.CancelledError:
         code = grpc.StatusCode.CANCELLED
         raise
+    except grpc.aio.InternalError:
+        # A message could not be written: the caller is gone, of which word is still to come.
+        code = grpc.StatusCode.CANCELLED
     except Exception:
         code = grpc.StatusCode.INTERNAL
         log.exception("request_failed")
@@ -72,8 +76,12 @@ def _origin(context: Any) -> str:
 
 async def _abort(context: Any, error: GatewayError, request: Message, request_id: str) -> None:
     status = rich_status(error, cast(Descriptor, request.DESCRIPTOR), request_id)
-    details = (GRPC_DETAILS_METADATA_KEY, status.SerializeToString())
-    await context.abort(status_code(error), status.message, (details, (REQUEST_ID, request_id)))
+    trailers = (
+        (GRPC_DETAILS_METADATA_KEY, status.SerializeToString()),
+        (REQUEST_ID, request_id),
+        *retry_pushback(error),
+    )
+    await context.abort(status_code(error), status.message, trailers)
 
 
 async def open_stream(context: Any, request_id: str, first: Message) -> None:

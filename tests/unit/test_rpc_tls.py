@@ -1,0 +1,102 @@
+"""The gRPC port over TLS, and with certificates on both sides."""
+
+import subprocess
+from pathlib import Path
+
+import grpc
+import pytest
+
+from gateway.client import AsyncClient, CallFailed
+from gateway.models import Models
+from gateway.rpc.server import RpcServer
+from gateway.settings import Settings, SettingsError
+from tests.fakes import FakeEngine, tiny_model
+from tests.rpc import server
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ca.crt, and server.crt and client.crt that it signed, with their keys."""
+    folder = tmp_path_factory.mktemp("certificates")
+    _openssl(folder, "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -subj /CN=ca")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
+    for name in ("server", "client"):
+        _openssl(
+            folder,
+            f"req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}",
+        )
+        _openssl(
+            folder,
+            f"x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial "
+            f"-out {name}.crt -extfile names",
+        )
+    return folder
+
+
+def _openssl(folder: Path, arguments: str) -> None:
+    subprocess.run(["openssl", *arguments.split()], cwd=folder, check=True, capture_output=True)
+
+
+def settings(certificates: Path, *, mutual: bool) -> Settings:
+    return Settings(
+        grpc_tls_cert=certificates / "server.crt",
+        grpc_tls_key=certificates / "server.key",
+        grpc_tls_client_ca=certificates / "ca.crt" if mutual else None,
+    )
+
+
+def credentials(certificates: Path, *, with_own: bool) -> grpc.ChannelCredentials:
+    root = (certificates / "ca.crt").read_bytes()
+    if not with_own:
+        return grpc.ssl_channel_credentials(root)
+    own = [(certificates / f"client.{kind}").read_bytes() for kind in ("key", "crt")]
+    return grpc.ssl_channel_credentials(root, *own)
+
+
+@pytest.mark.parametrize("mutual", [False, True], ids=["TLS", "mTLS"])
+async def test_calls_are_answered_over_tls(certificates: Path, mutual: bool) -> None:
+    models = Models([tiny_model(FakeEngine())])
+    async with (
+        server(models, settings(certificates, mutual=mutual)) as running,
+        AsyncClient(running.address, credentials(certificates, with_own=mutual)) as rpc,
+    ):
+        assert [model.id for model in await rpc.models(timeout_s=5)] == ["tiny"]
+
+
+async def test_a_caller_without_a_certificate_is_not_let_in(certificates: Path) -> None:
+    async with (
+        server(Models(), settings(certificates, mutual=True)) as running,
+        AsyncClient(running.address, credentials(certificates, with_own=False)) as rpc,
+    ):
+        with pytest.raises(CallFailed) as failed:
+            await rpc.models(timeout_s=1)
+
+    assert failed.value.code in (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("grpc_tls_cert", "GATEWAY_GRPC_TLS_KEY"),
+        ("grpc_tls_key", "GATEWAY_GRPC_TLS_CERT"),
+        ("grpc_tls_client_ca", "GATEWAY_GRPC_TLS_CERT"),
+    ],
+    ids=["no key", "no certificate", "only a client's"],
+)
+def test_half_of_tls_is_a_setting_that_is_wrong(
+    certificates: Path, name: str, missing: str
+) -> None:
+    half = Settings.model_validate({name: certificates / "ca.crt"})
+
+    with pytest.raises(SettingsError, match=missing):
+        RpcServer(half, Models(), 1)
+
+
+def test_a_file_that_is_not_there_is_named(certificates: Path) -> None:
+    wrong = Settings(grpc_tls_cert=certificates / "ca.crt", grpc_tls_key=certificates / "no.key")
+
+    with pytest.raises(SettingsError, match=r"no\.key"):
+        RpcServer(wrong, Models(), 1)
