@@ -46,6 +46,9 @@ lock: $(UV)
 	@$(WITH_INDEX) $(UV) pip compile pyproject.toml --all-extras --universal \
 		--python-version 3.10 --generate-hashes --no-annotate --no-header \
 		--quiet --output-file $(LOCK)
+	@$(WITH_INDEX) $(UV) pip compile pyproject.toml --universal \
+		--python-version 3.10 --generate-hashes --no-annotate --no-header \
+		--quiet --constraint $(LOCK) --output-file requirements/runtime.txt
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
