@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import InvalidRequest
 from gateway.prompt.conversation import Conversation, Message, Role, Tool, ToolCall
+from gateway.prompt.llama import Llama3Template
 from gateway.prompt.pieces import ChatTemplate
 from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.template import template_for
@@ -233,7 +234,7 @@ def test_llama_3_refuses_what_came_with_3_1(
     llama3: Tokenizer, conversation: Conversation, param: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=r"3\.1") as refused:
-        built_in(llama3, "llama-3").render(conversation)
+        Llama3Template(llama3, "llama-3", defaults={}, clock=fixed_clock).render(conversation)
 
     assert refused.value.param == param
 
