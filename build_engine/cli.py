@@ -20,7 +20,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("tokenizer")(tokenizer_command)
-for command in (engine_cli.specs, engine_cli.plan, engine_cli.build, engine_cli.verify):
+for command in (
+    engine_cli.specs,
+    engine_cli.plan,
+    engine_cli.build,
+    engine_cli.verify,
+    engine_cli.tune,
+):
     app.command()(command)
 
 

@@ -163,6 +163,57 @@ def verify(
     raise typer.Exit(1 if any(check.problems for check in checks) else 0)
 
 
+def tune(
+    trace: Annotated[
+        Path,
+        typer.Option(
+            help="JSONL: prompt_tokens, completion_tokens and arrival_s of each request.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    spec: Annotated[
+        str, typer.Option(help="Spec to start from: its model, GPU and precision.")
+    ] = "llama-3.1-8b-h100-fp8",
+    share: Annotated[
+        float, typer.Option(help="Share of the requests that must pass.", min=0.5, max=1.0)
+    ] = 0.99,
+    output: Annotated[
+        Path | None, typer.Option(help="Where to write the spec.", dir_okay=False)
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Where to write the distributions as SVG.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Recommend an engine's limits from a trace of requests, and write a spec with them."""
+    from build_engine.histogram import Histogram, as_svg, as_text
+    from build_engine.spec import dump_spec
+    from build_engine.trace import read_trace
+    from build_engine.tune import tune as tuned_for
+
+    try:
+        requests = read_trace(trace)
+        tuning = tuned_for(_load(spec, None), requests, share)
+    except BuildError as error:
+        fail(error)
+    limits = tuning.spec.limits
+    prompts = [request.prompt_tokens for request in requests]
+    totals = [request.total_tokens for request in requests]
+    histograms = [
+        Histogram.of("prompt tokens, and max_input_len", prompts, limits.max_input_len),
+        Histogram.of("prompt and completion tokens, and max_seq_len", totals, limits.max_seq_len),
+    ]
+    typer.echo("\n\n".join(map(as_text, histograms)) + "\n")
+    for name, reason in tuning.reasons.items():
+        typer.echo(f"{name}: {getattr(limits, name):<8} {reason}")
+    typer.echo(f"{tuning.covered:.2%} of {len(requests):,} requests are within these limits")
+    if plot:
+        plot.write_text(as_svg(histograms), encoding="utf-8")
+    if output:
+        output.write_text(dump_spec(tuning.spec), encoding="utf-8")
+        typer.echo(f"wrote {output}: build-engine plan {output}")
+
+
 def fail(error: Exception) -> NoReturn:
     """Print an error and end with status 1."""
     typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)

@@ -40,12 +40,23 @@ def parsed(service: str) -> dict[str, Any]:
     return values
 
 
-def test_the_file_is_valid_by_the_schema_of_the_compose_specification() -> None:
+@pytest.fixture
+def schema() -> Any:
+    """A validator of the Compose specification, as check-jsonschema carries it."""
     pytest.importorskip("check_jsonschema")
     folder = resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
-    schema = json.loads((folder / "compose-spec.json").read_text(encoding="utf-8"))
+    content = json.loads((folder / "compose-spec.json").read_text(encoding="utf-8"))
+    return jsonschema.validators.validator_for(content)(content)
 
-    jsonschema.Draft7Validator(schema).validate(COMPOSE)
+
+def test_the_file_is_valid_by_the_schema_of_the_compose_specification(schema: Any) -> None:
+    schema.validate(COMPOSE)
+
+
+def test_the_schema_would_see_a_misspelt_key(schema: Any) -> None:
+    misspelt = {"services": {"a": {"image": "b", "shm_sise": "1gb"}}}
+
+    assert not schema.is_valid(misspelt)
 
 
 @pytest.mark.parametrize("service", PROGRAMS)
