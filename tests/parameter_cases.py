@@ -343,6 +343,7 @@ COMPLETION = [
     Case("include_stop_str_in_output", True, answered("one END", *TEXT), {"stop": "END"}, STOPPED),
     Case("prompt", "Yo", prompted("Yo")),
     Case("prompt", [89, 111], prompted("Yo")),
+    Case("prompt", "", refused("prompt")),
     Case("prompt", [], refused("prompt")),
     Case("prompt", [[]], refused("prompt")),
     Case("prompt", [258], refused("prompt")),

@@ -33,6 +33,8 @@ class Draft:
 
     def complete(self, prompt: Prompt) -> Generation:
         """Return the generation. Raises ContextTooLong with both numbers."""
+        if not prompt.token_ids:
+            raise InvalidRequest("The prompt is empty.", param="prompt")
         num_tokens = len(prompt.token_ids)
         room = check_context(num_tokens, self.max_tokens, self.max_model_len, param=self.source)
         if self.generation.min_tokens > room:

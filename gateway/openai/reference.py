@@ -48,10 +48,18 @@ def answers(
     """Return what the page says of a route's answers: whole, as events of `chunk`, as errors."""
     responses: Responses = {200: {"model": schema, "description": "The answer."}}
     if chunk:
-        responses[200]["content"] = {"text/event-stream": _ref(chunk)}
+        responses[200]["content"] = {"text/event-stream": {"schema": _event(chunk)}}
     for status in sorted(errors):
         responses[status] = {"model": ErrorResponse, "description": ERRORS[status]}
     return responses
+
+
+def _event(chunk: type[BaseModel]) -> dict[str, Any]:
+    """Return the schema of one event of a stream: a chunk or an error as JSON, or `[DONE]`."""
+    content = {"anyOf": [_ref(chunk)["schema"], _ref(ErrorResponse)["schema"]]}
+    json = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
+    data = {"anyOf": [json, {"const": "[DONE]"}]}
+    return {"type": "object", "properties": {"data": data}, "required": ["data"]}
 
 
 def _ref(schema: type[BaseModel]) -> dict[str, Any]:

@@ -27,7 +27,17 @@ def json_schema_guide(schema: object, param: str) -> Guide:
             raise InvalidRequest(f"{param!r} is not JSON: {error}.", param=param) from error
     if not isinstance(schema, Mapping):
         raise InvalidRequest(f"{param!r} must be a JSON schema, an object.", param=param)
-    return Guide(GuideKind.JSON_SCHEMA, orjson.dumps(schema).decode())
+    return Guide(GuideKind.JSON_SCHEMA, json_text(schema, param))
+
+
+def json_text(value: object, param: str) -> str:
+    """The JSON of what a caller gave; raise InvalidRequest for numbers and depths beyond reason."""
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError as error:
+        raise InvalidRequest(
+            f"{param!r} cannot be written as JSON: {error}.", param=param
+        ) from error
 
 
 def regex_guide(pattern: object, param: str) -> Guide:

@@ -7,9 +7,8 @@ text, so there is no grammar to give, for `strict` tools neither.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from gateway.generation import Guide, GuideKind
+from gateway.output.structure import json_text
 from gateway.output.tools.choice import Allowed, Named, Required, ToolChoice
 from gateway.prompt.conversation import Tool
 
@@ -27,7 +26,7 @@ def guide_for(tools: Sequence[Tool], choice: ToolChoice, parallel: bool) -> Guid
     several = parallel and not isinstance(choice, Named)
     schema = {"type": "array", "minItems": 1, "items": call} if several else call
     parameters = {_key(i): _parameters(tool, _place(i)) for i, tool in enumerate(called)}
-    return Guide(GuideKind.JSON_SCHEMA, orjson.dumps({**schema, "$defs": parameters}).decode())
+    return Guide(GuideKind.JSON_SCHEMA, json_text({**schema, "$defs": parameters}, "tools"))
 
 
 def _callable_names(tools: Sequence[Tool], choice: ToolChoice) -> tuple[str, ...]:
