@@ -17,6 +17,7 @@ from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.template import template_for
 from gateway.prompt.tokenizer import Tokenizer
 from gateway.settings import ModelSettings, Settings, SettingsError
+from gateway.triton.channel import TransportName
 from gateway.triton.connect import connect
 from gateway.triton.contract import ContractMismatch
 
@@ -35,6 +36,7 @@ class Blueprint:
     vocabulary: Vocabulary
     tool_parser: str
     timeout_s: float | None
+    transport: TransportName
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -50,6 +52,7 @@ class Blueprint:
             self.settings.max_model_len,
             self.tokenizer,
             self.timeout_s,
+            self.transport,
         )
 
     def model(self, engine: Engine) -> Model:
@@ -90,6 +93,7 @@ def load_blueprint(settings: ModelSettings, shared: Settings) -> Blueprint:
         vocabulary=vocabulary,
         tool_parser=_tool_parser(settings, template.name),
         timeout_s=shared.request_timeout_s or None,
+        transport=shared.transport,
     )
 
 

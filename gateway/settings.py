@@ -37,6 +37,11 @@ class Settings(BaseSettings):
     body_timeout_s: float = Field(30, gt=0, description="Seconds a request body may take.")
     strict: bool = Field(False, description="Refuse unknown request fields instead of ignoring.")
 
+    # How it speaks to Triton
+    transport: Literal["grpc", "http2"] = Field(
+        default="grpc", description="Carries Triton's streams: grpc.aio, or our own HTTP/2 client."
+    )
+
     # How it streams and stops
     request_timeout_s: float = Field(
         600, ge=0, description="Seconds a generation may take; 0 is no limit."

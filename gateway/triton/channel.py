@@ -1,6 +1,6 @@
 """The gRPC connection to a Triton server, and the few control calls the gateway makes over it."""
 
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 import grpc.aio
@@ -8,6 +8,8 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from gateway.origin import origin
+from gateway.triton.http2.call import Call
+from gateway.triton.http2.pool import Pool
 
 OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -19,19 +21,31 @@ OPTIONS = (
 )
 
 
-class Channel:
-    """One connection to `address`, a HOST:PORT, whose streams may last `timeout_s` seconds."""
+STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 
-    def __init__(self, address: str, timeout_s: float | None = None) -> None:
+TransportName = Literal["grpc", "http2"]
+"""What carries the streams: grpc.aio, or our own HTTP/2 client. All else goes by grpc.aio."""
+
+
+class Channel:
+    """The way to `address`, a HOST:PORT; its streams may last `timeout_s` seconds."""
+
+    def __init__(
+        self, address: str, timeout_s: float | None = None, transport: TransportName = "grpc"
+    ) -> None:
         self.address = address
         self._timeout_s = timeout_s
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
         self._stub = GRPCInferenceServiceStub(self._channel)
+        self._pool = Pool(address, STREAM_METHOD) if transport == "http2" else None
 
     def stream(self) -> Any:
         """Start a `ModelStreamInfer` call within its caller's deadline, with its caller's ids."""
         came = origin.get()
         timeout_s = came.timeout_s(self._timeout_s)
+        if self._pool:
+            parse = pb.ModelStreamInferResponse.FromString
+            return Call(self._pool, parse, timeout_s, came.metadata)
         return self._stub.ModelStreamInfer(timeout=timeout_s, metadata=came.metadata)
 
     async def config(self, model: str) -> Any:
@@ -50,4 +64,6 @@ class Channel:
         return bool(response.ready)
 
     async def close(self) -> None:
+        if self._pool:
+            await self._pool.close()
         await self._channel.close()

@@ -6,7 +6,7 @@ import grpc
 
 from gateway.engine import Engine
 from gateway.errors import EngineUnavailable
-from gateway.triton.channel import Channel
+from gateway.triton.channel import Channel, TransportName
 from gateway.triton.contract import read_contract
 from gateway.triton.engine import TritonEngine
 from gateway.triton.ensemble import EnsembleEngine, read_ensemble
@@ -21,6 +21,7 @@ async def connect(
     max_model_len: int | None,
     codec: TextCodec,
     timeout_s: float | None = None,
+    transport: TransportName = "grpc",
 ) -> Engine:
     """Probe what kind of model it is and return the engine for it.
 
@@ -29,7 +30,7 @@ async def connect(
     Raises ContractMismatch naming the tensor or setting at fault, EngineUnavailable when there is
     no such Triton or model.
     """
-    channel = Channel(address, timeout_s)
+    channel = Channel(address, timeout_s, transport)
     try:
         config = await channel.config(model)
         version = await channel.server_version()

@@ -20,6 +20,7 @@ from gateway.errors import (
     Overloaded,
     UnsupportedParameter,
 )
+from gateway.triton.http2.status import StatusError
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +87,9 @@ def error_from_message(message: str, request_id: str) -> GatewayError:
     return EngineFailure("The engine failed to complete this request.")
 
 
+STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
 def error_from_status(code: grpc.StatusCode, details: str, request_id: str) -> GatewayError:
     """Return the error for a gRPC status that ended a call."""
     if code is grpc.StatusCode.UNAVAILABLE:
@@ -106,3 +110,6 @@ def translated(request_id: str) -> Iterator[None]:
     except grpc.RpcError as error:
         code = error.code()
         raise error_from_status(code, error.details() or code.name, request_id) from error
+    except StatusError as error:
+        code = STATUS_CODES[error.code]
+        raise error_from_status(code, error.details or code.name, request_id) from error

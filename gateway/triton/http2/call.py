@@ -1,0 +1,122 @@
+"""One streaming call: a request out, messages in, as `grpc.aio` would have it."""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Generic, Protocol, TypeVar
+
+from gateway.triton.http2.headers import literals, timeout
+from gateway.triton.http2.messages import prefixed
+from gateway.triton.http2.pool import Pool
+from gateway.triton.http2.status import Code, Status, StatusError
+from gateway.triton.http2.transport import Transport
+
+Answer = TypeVar("Answer")
+
+
+class Serializable(Protocol):
+    """A protobuf message."""
+
+    def SerializeToString(self) -> bytes: ...
+
+
+class Call(Generic[Answer]):
+    """A call with one request. Its messages are read by iterating; ends by StatusError if not OK.
+
+    The request leaves with `done_writing`, which opens a connection if need be. What is not read
+    waits on the server, but for 64 KiB.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        parse: Callable[[bytes], Answer],
+        timeout_s: float | None = None,
+        metadata: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        self._pool = pool
+        self._parse = parse
+        self._metadata = metadata
+        self._loop = asyncio.get_running_loop()
+        self._deadline = math.inf if timeout_s is None else self._loop.time() + timeout_s
+        self._timer: asyncio.TimerHandle | None = None
+        self._request = b""
+        self._transport: Transport | None = None
+        self._stream_id = 0
+        self._inbox: deque[bytes] = deque()
+        self._status: Status | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def write(self, request: Serializable) -> None:
+        """Hold the request until `done_writing`."""
+        self._request = prefixed(request.SerializeToString())
+
+    async def done_writing(self) -> None:
+        """Send the request. Raises StatusError when there is no connection, or no time left."""
+        while not (transport := self._pool.available()):
+            try:
+                await asyncio.wait_for(self._pool.connect(), self._time_left_s())
+            except asyncio.TimeoutError as error:
+                raise StatusError(_OUT_OF_TIME) from error
+        left_s = self._time_left_s()
+        headers = [*self._metadata]
+        if left_s is not None:
+            headers.append(timeout(left_s))
+            self._timer = self._loop.call_later(left_s, self._expire)
+        self._transport = transport
+        self._stream_id = transport.open(self, self._pool.block + literals(headers), self._request)
+
+    def __aiter__(self) -> "Call[Answer]":
+        return self
+
+    async def __anext__(self) -> Answer:
+        while not self._inbox:
+            if self._status is None:
+                self._waiter = self._loop.create_future()
+                await self._waiter
+            elif self._status.code == Code.OK:
+                raise StopAsyncIteration
+            else:
+                raise StatusError(self._status)
+        message = self._inbox.popleft()
+        if self._transport and self._status is None:
+            self._transport.read(self._stream_id, len(message))
+        return self._parse(message)
+
+    def receive(self, item: bytes | Status) -> None:
+        """Take what the connection has for this call."""
+        if isinstance(item, bytes):
+            self._inbox.append(item)
+        else:
+            self._end(item)
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def cancel(self) -> None:
+        """Give the call up, if it has not ended: the server is told at once."""
+        if self._status is None:
+            self._end(Status(Code.CANCELLED, "the call was cancelled"))
+            if self._transport:
+                self._transport.cancel(self._stream_id)
+
+    def _end(self, status: Status) -> None:
+        is_late = status.code == Code.CANCELLED and self._loop.time() >= self._deadline
+        self._status = _OUT_OF_TIME if is_late else status
+        if self._timer:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        assert self._transport
+        self._transport.cancel(self._stream_id)
+        self.receive(_OUT_OF_TIME)
+
+    def _time_left_s(self) -> float | None:
+        """Return what is left of the deadline, None without one. Raises StatusError."""
+        left_s = self._deadline - self._loop.time()
+        if left_s <= 0:
+            raise StatusError(_OUT_OF_TIME)
+        return None if left_s == math.inf else left_s
+
+
+_OUT_OF_TIME = Status(Code.DEADLINE_EXCEEDED, "the deadline has passed")

@@ -1,0 +1,90 @@
+"""As few connections to one server as its limits allow, opened when needed and again when lost."""
+
+import asyncio
+import math
+
+from gateway.triton.http2.headers import call_block
+from gateway.triton.http2.status import Code, Status, StatusError
+from gateway.triton.http2.transport import Transport
+
+CONNECT_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 1.0
+FIRST_BACKOFF_S = 0.05
+MAX_BACKOFF_S = 2.0
+
+
+class Pool:
+    """Connections for calls to the method at `path` of the server at `address`, a HOST:PORT.
+
+    A server that refuses connections is not asked again for a while that grows with every try;
+    calls in that time fail at once.
+    """
+
+    def __init__(self, address: str, path: str) -> None:
+        self.block = call_block("http", address, path)
+        self._host, _, port = address.rpartition(":")
+        self._port = int(port)
+        self._transports: list[Transport] = []
+        self._connecting: asyncio.Task[None] | None = None
+        self._failure: Status | None = None
+        self._num_failures = 0
+        self._retry_at = 0.0
+
+    @property
+    def num_connections(self) -> int:
+        return len(self._transports)
+
+    def available(self) -> Transport | None:
+        """Return a connection with room for a call; use it before anything else runs."""
+        return next((each for each in self._transports if each.can_open), None)
+
+    async def connect(self) -> None:
+        """Open one more connection, together with all who wait for one. Raises StatusError."""
+        loop = asyncio.get_running_loop()
+        if self._connecting is None and loop.time() >= self._retry_at:
+            self._connecting = loop.create_task(self._connect())
+        if self._connecting:
+            await asyncio.wait([self._connecting])
+        if self._failure:
+            raise StatusError(self._failure)
+
+    async def close(self) -> None:
+        """End all connections; calls still open, and all later ones, fail."""
+        self._fail("the connection was closed", math.inf)
+        if self._connecting:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
+        transports = tuple(self._transports)
+        for transport in transports:
+            transport.close()
+        if transports:
+            await asyncio.wait([each.lost for each in transports], timeout=CLOSE_TIMEOUT_S)
+        for transport in transports:
+            transport.abort()
+
+    async def _connect(self) -> None:
+        try:
+            await asyncio.wait_for(self._open(), CONNECT_TIMEOUT_S)
+        except (OSError, StatusError, asyncio.TimeoutError) as error:
+            self._num_failures += 1
+            delay_s = min(FIRST_BACKOFF_S * 2**self._num_failures, MAX_BACKOFF_S)
+            self._fail(f"no connection to {self._host}:{self._port}: {error!r}", delay_s)
+        else:
+            self._num_failures, self._failure = 0, None
+        finally:
+            self._connecting = None
+
+    async def _open(self) -> None:
+        loop = asyncio.get_running_loop()
+        _, transport = await loop.create_connection(
+            lambda: Transport(self._transports), self._host, self._port
+        )
+        try:
+            await transport.ready
+        except BaseException:
+            transport.abort()
+            raise
+
+    def _fail(self, reason: str, delay_s: float) -> None:
+        self._failure = Status(Code.UNAVAILABLE, reason)
+        self._retry_at = asyncio.get_running_loop().time() + delay_s
