@@ -34,14 +34,15 @@ def specs(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps({name: s.model_dump(mode="json") for name, s in found.items()}))
         return
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("spec", "model", "precision", "GPUs", "batch", "max_seq_len")
+    name_column = Column("spec", no_wrap=True)
+    table = Table(name_column, "model", "precision", "GPUs", "batch", "max_seq_len")
     for name, spec in found.items():
         weights = spec.quantization.weights
         table.add_row(
             name,
-            spec.model.id,
+            spec.model.name,
             spec.dtype if weights == "none" else weights,
             f"{spec.parallel.world_size} x {spec.gpu}",
             str(spec.limits.max_batch_size),

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from build_engine.errors import BuildError
 
 _FIELDS = "name,memory.total,compute_cap"
+# CUDA reports less than nvidia-smi: 139.80 of 140.40 GiB on an H200, 79.10 of 79.65 on an H100.
+_CUDA_SHARE = 0.995
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ GPUS: Mapping[str, Gpu] = {
     "rtx-4090": Gpu(23.6, 1008, (8, 9)),
     "h100-80g": Gpu(79.1, 3350, (9, 0)),
     "h100-pcie-80g": Gpu(79.1, 2000, (9, 0)),
-    "h200-141g": Gpu(139.7, 4800, (9, 0)),
+    "h200-141g": Gpu(139.8, 4800, (9, 0)),
     "b200-180g": Gpu(178.3, 7700, (10, 0)),
     "rtx-5090": Gpu(31.8, 1792, (12, 0)),
 }
@@ -84,5 +86,5 @@ def parse_nvidia_smi(line: str) -> tuple[str, Gpu]:
     major, minor = capability.split(".")
     known = next((name for start, name in _PRODUCTS if product.startswith(start)), None)
     bandwidth = GPUS[known].bandwidth_gbs if known else 0.0
-    gpu = Gpu(float(memory_mib) / 1024, bandwidth, (int(major), int(minor)))
+    gpu = Gpu(_CUDA_SHARE * float(memory_mib) / 1024, bandwidth, (int(major), int(minor)))
     return known or product, gpu

@@ -251,6 +251,14 @@ def test_any_valid_spec_yields_known_arguments_and_whole_configs(spec: EngineSpe
         assert text.count("[") == text.count("]")
 
 
+def test_the_page_lists_every_release_with_its_container() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "build.md").read_text()
+
+    rows = re.findall(r"^\| ([\d.]+) \| (\S+) \|$", page, re.MULTILINE)
+
+    assert rows == [(release.number, release.container.split(":")[1]) for release in RELEASES]
+
+
 def test_releases_are_in_order_and_found_by_number() -> None:
     assert [release.version for release in RELEASES] == sorted(r.version for r in RELEASES)
     assert all(release_numbered(release.number) is release for release in RELEASES)

@@ -147,17 +147,23 @@ def test_decoding_is_bounded_by_reading_all_weights_each_step() -> None:
     assert plan.decode_bound(64) > 40 * plan.decode_bound(1)
 
 
-def test_the_bound_is_above_what_nvidia_measured() -> None:
-    spec = load_spec("llama-3.1-8b-h100-fp8").replaced(
-        limits={
-            "max_batch_size": 2048, "max_input_len": 512, "max_seq_len": 4096,
-            "max_num_tokens": 8192,
-        }
-    )  # fmt: skip
+# Tokens per second of Llama 3.1 8B in FP8 on an H100, TensorRT-LLM 0.15 (NVIDIA's perf-overview).
+MEASURED = {(128, 2048): 19965, (500, 2000): 15782, (1000, 1000): 14797, (2048, 2048): 8980}
 
-    plan = make_plan(spec, None, 500, 2000)
 
-    assert plan.decode_bound(plan.concurrency) > 15_782
+@pytest.mark.parametrize("lengths", MEASURED)
+def test_what_nvidia_measured_is_between_half_the_bound_and_the_bound(
+    lengths: tuple[int, int], figure: Callable[[str], None]
+) -> None:
+    limits = {
+        "max_batch_size": 2048, "max_input_len": 2048, "max_seq_len": 4096, "max_num_tokens": 8192,
+    }  # fmt: skip
+    plan = make_plan(load_spec("llama-3.1-8b-h100-fp8").replaced(limits=limits), None, *lengths)
+
+    bound = plan.decode_bound(plan.concurrency)
+
+    figure(f"measured {MEASURED[lengths]:,} of a bound of {bound:,.0f} tokens/s, {lengths}")
+    assert bound / 2 < MEASURED[lengths] < bound
 
 
 def test_lengths_beyond_the_spec_are_refused() -> None:
@@ -190,6 +196,7 @@ def test_what_cannot_be_planned_is_an_error_with_status_1(
         ("NVIDIA H100 80GB HBM3, 81559, 9.0", "h100-80g", 79.6),
         ("NVIDIA A100-SXM4-40GB, 40960, 8.0", "a100-40g", 40.0),
         ("NVIDIA A100-SXM4-80GB, 81920, 8.0", "a100-80g", 80.0),
+        ("NVIDIA H200, 143771, 9.0", "h200-141g", 139.8),
         ("NVIDIA L40S, 46068, 8.9", "l40s-48g", 45.0),
         ("NVIDIA GeForce GTX 1080, 8192, 6.1", "NVIDIA GeForce GTX 1080", 8.0),
     ],
@@ -198,7 +205,7 @@ def test_the_card_of_this_machine_is_recognized(line: str, name: str, memory_gib
     found, gpu = parse_nvidia_smi(line)
 
     assert found == name
-    assert gpu.memory_gib == pytest.approx(memory_gib, rel=0.01)
+    assert gpu.memory_gib == pytest.approx(memory_gib, rel=0.008)
 
 
 def test_a_larger_card_leaves_more_for_kv() -> None:
