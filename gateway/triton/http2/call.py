@@ -54,12 +54,13 @@ class Call(Generic[Answer]):
 
     async def done_writing(self) -> None:
         """Send the request. Raises StatusError when there is no connection, or no time left."""
+        left_s = self._time_left_s()
         while not (transport := self._pool.available()):
             try:
-                await asyncio.wait_for(self._pool.connect(), self._time_left_s())
+                await asyncio.wait_for(self._pool.connect(), left_s)
             except asyncio.TimeoutError as error:
                 raise StatusError(_OUT_OF_TIME) from error
-        left_s = self._time_left_s()
+            left_s = self._time_left_s()
         headers = [*self._metadata]
         if left_s is not None:
             headers.append(timeout(left_s))
