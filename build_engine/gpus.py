@@ -84,7 +84,12 @@ def parse_nvidia_smi(line: str) -> tuple[str, Gpu]:
     """Return name and facts of a GPU from one line of nvidia-smi's CSV (see `_FIELDS`)."""
     product, memory_mib, capability = (field.strip() for field in line.split(","))
     major, minor = capability.split(".")
-    known = next((name for start, name in _PRODUCTS if product.startswith(start)), None)
+    known = next((name for start, name in _PRODUCTS if _begins(product, start)), None)
     bandwidth = GPUS[known].bandwidth_gbs if known else 0.0
     gpu = Gpu(_CUDA_SHARE * float(memory_mib) / 1024, bandwidth, (int(major), int(minor)))
     return known or product, gpu
+
+
+def _begins(product: str, start: str) -> bool:
+    """Compare whole words: an L40 is no L4."""
+    return product == start or product.startswith((f"{start} ", f"{start}-"))

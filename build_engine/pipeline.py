@@ -5,7 +5,7 @@ Says what each stage needs and checks between them; `stages` makes them whole or
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,26 +158,40 @@ class Choice:
 
 
 def run_build(build: Build, choice: Choice) -> None:
-    """Run the chosen stages; those that are done already are skipped.
+    """Run the chosen stages; those that are done already are skipped, and so are all that lead to
+    a repository that is there as asked.
 
     Raises BuildError, after which the same command continues where this one stopped.
     """
     build.output.mkdir(parents=True, exist_ok=True)
     with locked(build.output, waits=False):
-        workshop = build.workshop
-        workshop.clear_unfinished()
-        due = [stage for stage in build.stages if _is_due(build, stage, choice)]
-        _require_upstream(build, choice)
-        if any(stage.name != "download" for stage in due):
-            require_release(build.spec, build.tools)
-        require_space(build.spec, _places(build, due), build.free_bytes)
-        for stage in build.stages:
-            if stage.name in choice.names:
-                workshop.run(stage, again=choice.again)
-        if "repository" in choice.names:
-            write_repository(build, again=choice.again)
+        build.workshop.clear_unfinished()
+        if _is_finished(build, choice):
+            for name in STAGES[:-1]:
+                build.board.skipped(name)
+        else:
+            _run_stages(build, choice)
         if "verify" in choice.names:
             verify_repository(build)
+
+
+def _is_finished(build: Build, choice: Choice) -> bool:
+    if choice.only == "verify":
+        return True
+    return not (choice.only or choice.again) and _is_current(build)
+
+
+def _run_stages(build: Build, choice: Choice) -> None:
+    due = [stage for stage in build.stages if _is_due(build, stage, choice)]
+    _require_upstream(build, choice)
+    if any(stage.name != "download" for stage in due):
+        require_release(build.spec, build.tools)
+    require_space(build.spec, _places(build, due), build.free_bytes)
+    for stage in build.stages:
+        if stage.name in choice.names:
+            build.workshop.run(stage, again=choice.again)
+    if "repository" in choice.names:
+        write_repository(build, again=choice.again)
 
 
 def _is_due(build: Build, stage: Stage, choice: Choice) -> bool:
@@ -214,8 +228,7 @@ def _places(build: Build, due: Iterable[Stage]) -> dict[str, Path]:
 
 def write_repository(build: Build, *, again: bool = False) -> None:
     """Write the model repository around the engine, unless it is there as asked."""
-    inputs = repository_inputs(build.spec, build.place, build.compile.key)
-    if not again and _is_current(build.repository, inputs):
+    if not again and _is_current(build):
         build.board.skipped("repository")
         return
     build.board.started("repository")
@@ -226,17 +239,24 @@ def write_repository(build: Build, *, again: bool = False) -> None:
         write_models(build.spec, build.place, tokenizer, staging)
         place_engine(engine, staging)
         write_manifest(
-            build.spec, staging, inputs, lambda _, *moved: build.board.moved("repository", *moved)
+            build.spec,
+            staging,
+            _inputs_of_repository(build),
+            lambda _, *moved: build.board.moved("repository", *moved),
         )
     build.board.finished("repository", time.monotonic() - began)
 
 
-def _is_current(folder: Path, inputs: Mapping[str, Any]) -> bool:
+def _inputs_of_repository(build: Build) -> dict[str, Any]:
+    return repository_inputs(build.spec, build.place, build.compile.key)
+
+
+def _is_current(build: Build) -> bool:
     try:
-        manifest = Manifest.read(folder)
+        manifest = Manifest.read(build.repository)
     except BuildError:
         return False
-    return manifest.inputs == inputs and manifest.is_whole(folder)
+    return manifest.inputs == _inputs_of_repository(build) and manifest.is_whole(build.repository)
 
 
 def verify_repository(build: Build) -> None:

@@ -1,5 +1,6 @@
 """Stages of a build: made once for the same inputs, whole or not at all. Knows no TensorRT-LLM."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -93,7 +94,8 @@ class Workshop:
     def others(self, stage: Stage) -> Iterator[Mapping[str, Any]]:
         """Yield the inputs of finished stages of the same name in this folder."""
         for record in sorted((self.folder / "stages").glob(f"{stage.name}-*/{RECORD}")):
-            yield json.loads(record.read_text(encoding="utf-8"))["inputs"]
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                yield json.loads(record.read_text(encoding="utf-8"))["inputs"]
 
     def clear_unfinished(self) -> None:
         """Remove what killed builds left of their stages."""

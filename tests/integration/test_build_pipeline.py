@@ -5,6 +5,7 @@ TensorRT-LLM itself is not run here; see tests/stand_ins.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -23,7 +24,7 @@ from tests.stand_ins.hub import Hub, serving
 from tests.stand_ins.model import write_model
 from tests.stand_ins.toolchain import Toolchain, finish
 
-SPEC = load_spec("llama-3.2-1b")
+SPEC = load_spec("llama-3.2-1b").replaced(serving={"guided_decoding": "none"})
 STAGES = ["download", "convert", "compile", "repository", "verify"]
 
 
@@ -173,18 +174,40 @@ def test_a_download_killed_halfway_goes_on_where_it_stopped(
     assert any(int(wanted.split("=")[1].split("-")[0]) > 9_000_000 for wanted in hub.ranges)
 
 
-def test_a_repository_that_a_killed_build_left_half_written_is_written_again(
-    tools: Toolchain, spec: Path, output: Path
+HASHING = {
+    "repository": ".repository.building/tensorrt_llm/1/rank0.engine",
+    "verify": "repository/manifest.json",
+}
+
+
+@pytest.mark.parametrize("stage", HASHING)
+def test_a_build_killed_after_its_engine_was_made_goes_on_from_there(
+    tools: Toolchain, spec: Path, output: Path, stage: str
+) -> None:
+    process = tools.start(*tools.arguments(spec, output), STAND_IN_FAULT="large:trtllm-build")
+    wait_for((output / HASHING[stage]).exists)
+
+    process.send_signal(signal.SIGKILL)
+    killed = finish(process)
+    result = tools.build(spec, output)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert result.returncode == 0, result.stderr
+    assert made_now(result) == STAGES[STAGES.index(stage) :]
+    assert sorted(path.name for path in output.iterdir()) == ["logs", "repository", "stages"]
+
+
+def test_a_finished_repository_needs_its_stages_no_more(
+    tools: Toolchain, spec: Path, output: Path, hub: Hub
 ) -> None:
     assert tools.build(spec, output).returncode == 0
-    (output / "repository").rename(output / ".repository.replaced")
-    (output / ".repository.building" / "tensorrt_llm").mkdir(parents=True)
+    shutil.rmtree(output / "stages")
+    hub.mood = "down"
 
     result = tools.build(spec, output)
 
     assert result.returncode == 0, result.stderr
-    assert made_now(result) == ["repository", "verify"]
-    assert sorted(path.name for path in output.iterdir()) == ["logs", "repository", "stages"]
+    assert made_now(result) == ["verify"]
 
 
 @pytest.mark.parametrize("tool", ["convert_checkpoint", "trtllm-build"])

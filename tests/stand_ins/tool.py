@@ -136,6 +136,9 @@ def _fail_where_told(tool: str, output: Path) -> None:
         time.sleep(600)
     if kind == "full-disk":
         Path("/dev/full").write_text("x" * 8192)  # what the kernel says is what a full disk says
+    if kind == "large":  # takes a while to hash, and no room
+        with (output / "rank0.engine").open("r+b") as engine:
+            engine.truncate(800_000_000)
     if kind == "out-of-memory":
         sys.exit("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.")
     if kind == "wrong-output":

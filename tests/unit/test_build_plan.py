@@ -197,6 +197,7 @@ def test_what_cannot_be_planned_is_an_error_with_status_1(
         ("NVIDIA A100-SXM4-40GB, 40960, 8.0", "a100-40g", 40.0),
         ("NVIDIA A100-SXM4-80GB, 81920, 8.0", "a100-80g", 80.0),
         ("NVIDIA H200, 143771, 9.0", "h200-141g", 139.8),
+        ("NVIDIA L40, 46068, 8.9", "NVIDIA L40", 44.8),
         ("NVIDIA L40S, 46068, 8.9", "l40s-48g", 45.0),
         ("NVIDIA GeForce GTX 1080, 8192, 6.1", "NVIDIA GeForce GTX 1080", 8.0),
     ],
@@ -206,6 +207,13 @@ def test_the_card_of_this_machine_is_recognized(line: str, name: str, memory_gib
 
     assert found == name
     assert gpu.memory_gib == pytest.approx(memory_gib, rel=0.008)
+
+
+def test_a_machine_without_a_gpu_is_told_to_name_one() -> None:
+    result = CliRunner().invoke(app, ["plan", "llama-3.2-1b", "--gpu", "auto"], env={"PATH": ""})
+
+    assert result.exit_code == 1
+    assert "name one with --gpu" in result.stderr
 
 
 def test_a_larger_card_leaves_more_for_kv() -> None:
