@@ -8,6 +8,8 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from gateway.bench.cli import bench
+
 app = typer.Typer(
     help="An OpenAI-compatible gateway in front of NVIDIA Triton with TensorRT-LLM.",
     no_args_is_help=True,
@@ -137,6 +139,9 @@ def render(
         typer.echo(preview.to_json())
     else:
         Console().print(preview.to_styled(), soft_wrap=True)
+
+
+app.command()(bench)
 
 
 def _fail(error: Exception) -> NoReturn:

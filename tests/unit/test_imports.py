@@ -24,7 +24,7 @@ FLOORS = (
     {"gateway.openai", "gateway.connect"},
     {"gateway.health", "gateway.rpc"},
     {"gateway.app", "gateway.server"},
-    {"gateway.serve", "gateway.up", "gateway.render"},
+    {"gateway.serve", "gateway.up", "gateway.render", "gateway.bench"},
     {"gateway.cli"},
     {"gateway.__main__"},
 )

@@ -1,0 +1,1 @@
+"""`gateway bench`: how fast an OpenAI-compatible endpoint answers, seen from outside."""
