@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from build_engine.gpus import Gpu
-    from build_engine.pipeline import Build, Choice
+    from build_engine.pipeline import Build
+    from build_engine.schedule import Choice
     from build_engine.spec import EngineSpec
 
 DOES_NOT_FIT = 3
@@ -113,8 +114,9 @@ def build(
 
     from build_engine.commands import Toolbox
     from build_engine.console import StageBoard
-    from build_engine.pipeline import Build, Choice, run_build
+    from build_engine.pipeline import Build
     from build_engine.production import Place
+    from build_engine.schedule import Choice, run_build
 
     if stage and since:
         fail(BuildError("--stage runs one stage, --from several: give one of them"))

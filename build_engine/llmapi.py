@@ -15,7 +15,6 @@ from build_engine.spec import EngineSpec
 from build_engine.weights import TokenizerFolder
 
 _PARTS = ("config.pbtxt", "1/model.py", "1/model.yaml")
-_FORBIDDEN_MODES = ("draft_tokens_external", "lookahead", "eagle")
 
 
 def model_yaml(spec: EngineSpec) -> str:
@@ -24,8 +23,8 @@ def model_yaml(spec: EngineSpec) -> str:
     max_batch_size 0 is the model's own: it batches by itself, and its tensors have no batch
     dimension. Raises BuildError for what this backend does not take from a spec.
     """
-    if spec.speculative.mode in _FORBIDDEN_MODES:
-        raise BuildError(f"speculative.mode: {spec.speculative.mode} is not written for llmapi")
+    if spec.speculative.mode != "none" or spec.lora is not None:
+        raise BuildError("speculative.mode, lora: not written for llmapi; leave them out")
     if spec.quantization.weights != "none":
         raise BuildError(
             "quantization.weights: the PyTorch backend loads weights that are quantized already; "

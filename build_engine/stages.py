@@ -14,6 +14,8 @@ from build_engine.files import replacing
 from build_engine.manifest import stamp
 
 RECORD = "stage.json"
+# What reading a record raises where it is missing or no record.
+_DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class Board(Protocol):
@@ -69,11 +71,10 @@ class Workshop:
     def is_done(self, stage: Stage) -> bool:
         """Tell whether every file of a stage is there as it was made."""
         folder = self.result(stage)
-        try:
+        with contextlib.suppress(*_DAMAGED):
             files = json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]
             return all(stamp(folder / name) == facts for name, facts in files.items())
-        except (OSError, ValueError, KeyError, AttributeError):
-            return False
+        return False
 
     def run(self, stage: Stage, *, again: bool = False) -> Path:
         """Return a stage's folder, made now unless that was done before."""
@@ -94,7 +95,7 @@ class Workshop:
     def others(self, stage: Stage) -> Iterator[Mapping[str, Any]]:
         """Yield the inputs of finished stages of the same name in this folder."""
         for record in sorted((self.folder / "stages").glob(f"{stage.name}-*/{RECORD}")):
-            with contextlib.suppress(OSError, ValueError, KeyError):
+            with contextlib.suppress(*_DAMAGED):
                 yield json.loads(record.read_text(encoding="utf-8"))["inputs"]
 
     def clear_unfinished(self) -> None:
