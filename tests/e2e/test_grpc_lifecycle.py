@@ -14,9 +14,12 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from gateway.client import CallFailed, Client, conversation, user
+from gateway.client import Client, conversation, user
+from gateway.client.errors import call_failed
 from gateway.v1.chat_pb2 import ChatCompletionRequest
 from gateway.v1.generation_pb2 import Limits
+from gateway.v1.model_pb2 import GetModelRequest
+from gateway.v1.model_pb2_grpc import ModelServiceStub
 from tests.e2e.conftest import Stack, free_port
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
@@ -68,16 +71,15 @@ def test_without_a_triton_the_gateway_lives_but_does_not_serve(
     tmp_path: Path, tokenizer: Path
 ) -> None:
     with gateway(tmp_path, "127.0.0.1:1", tokenizer) as (address, stop):
-        with grpc.insecure_channel(address) as channel, Client(address) as rpc:
+        with grpc.insecure_channel(address) as channel:
             assert probe(channel, NOT_SERVING) == NOT_SERVING
-            with pytest.raises(CallFailed) as failed:
-                rpc.chat(request(5), timeout_s=2)
+            with pytest.raises(grpc.RpcError) as failed:
+                ModelServiceStub(channel).GetModel(GetModelRequest(id="m"))
         assert stop() == -signal.SIGTERM
 
-    assert (failed.value.code, failed.value.reason) == (
-        grpc.StatusCode.UNAVAILABLE,
-        "ENGINE_UNAVAILABLE",
-    )
+    error = call_failed(failed.value)
+    assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "ENGINE_UNAVAILABLE")
+    assert error.retry_after_s
 
 
 def test_a_stream_outlives_the_signal_to_stop(
