@@ -20,7 +20,7 @@ FLOORS = (
     },
     {"gateway.prompt", "gateway.triton", "gateway.embedded"},
     {"gateway.output"},
-    {"gateway.models", "gateway.reply"},
+    {"gateway.models", "gateway.reply", "gateway.lengths"},
     {"gateway.openai", "gateway.connect"},
     {"gateway.health", "gateway.rpc"},
     {"gateway.app", "gateway.server"},
