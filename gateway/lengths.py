@@ -27,6 +27,10 @@ class LengthTrace:
         }
         self._file.write(orjson.dumps(line) + b"\n")
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
 
 class TracedEngine:
     """An engine whose requests are noted when they end, however they end."""
@@ -66,3 +70,4 @@ class TracedEngine:
 
     async def close(self) -> None:
         await self._engine.close()
+        self._trace.close()

@@ -20,6 +20,7 @@ async def test_every_request_is_noted_however_it_ends(tmp_path: Path) -> None:
     with pytest.raises(EngineFailure):
         [item async for item in broken.generate(Generation(PROMPT, 9))]
 
+    await whole.close()
     noted = read_trace(tmp_path / "lengths.jsonl")
     assert items == [text("ab"), text("c"), stop()]
     assert [(r.prompt_tokens, r.completion_tokens) for r in noted] == [(3, 3), (3, 2)]
