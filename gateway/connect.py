@@ -3,13 +3,14 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from gateway import __version__
 from gateway.engine import Engine
 from gateway.errors import EngineUnavailable
+from gateway.generation import Lora
 from gateway.models import Model, Models, SamplingDefaults
 from gateway.output.tools.parsers import PARSERS, default_parser_for
 from gateway.output.vocabulary import Vocabulary
@@ -20,6 +21,7 @@ from gateway.settings import ModelSettings, Settings, SettingsError
 from gateway.triton.channel import TransportName
 from gateway.triton.connect import connect
 from gateway.triton.contract import ContractMismatch
+from gateway.triton.lora import check_adapter
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +42,8 @@ class Blueprint:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (self.settings.id, *self.settings.aliases)
+        settings = self.settings
+        return (settings.id, *settings.aliases, *(adapter.id for adapter in settings.lora))
 
     async def connect(self) -> Engine:
         """Probe this model's Triton. Raises ContractMismatch, EngineUnavailable."""
@@ -72,6 +75,22 @@ class Blueprint:
             defaults=SamplingDefaults(**settings.defaults.model_dump()),
         )
 
+    def models(self, engine: Engine) -> list[Model]:
+        """Return the model with its engine, and one for each of its LoRA adapters."""
+        base = self.model(engine)
+        adapters = [
+            replace(
+                base,
+                id=adapter.id,
+                aliases=(),
+                parent=base.id,
+                fingerprint=fingerprint(base.fingerprint, adapter.id, str(adapter.task_id)),
+                lora=Lora(adapter.task_id, str(adapter.path)),
+            )
+            for adapter in self.settings.lora
+        ]
+        return [base, *adapters]
+
 
 def fingerprint(*parts: str) -> str:
     """Return a `system_fingerprint` that changes when gateway, model or engine do."""
@@ -84,6 +103,8 @@ def load_blueprint(settings: ModelSettings, shared: Settings) -> Blueprint:
         tokenizer = Tokenizer.load(settings.tokenizer)
         template = template_for(tokenizer, settings.template, defaults=settings.template_kwargs)
         vocabulary = Vocabulary.from_backend(tokenizer.backend)
+        for adapter in settings.lora:
+            check_adapter(adapter.path)
     except (OSError, ValueError) as error:
         raise SettingsError(f"model {settings.id!r}: {error}") from error
     return Blueprint(
@@ -124,7 +145,8 @@ async def _connect_model(models: Models, blueprint: Blueprint) -> None:
                 log.info("waiting_for_model", model=blueprint.settings.id, reason=reason)
             await asyncio.sleep(RETRY_S)
         else:
-            models.add(blueprint.model(engine))
+            for model in blueprint.models(engine):
+                models.add(model)
             log.info("model_ready", model=blueprint.settings.id)
             return
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from gateway.engine import Engine, Feature
 from gateway.errors import EngineUnavailable, ModelNotFound, UnsupportedParameter
+from gateway.generation import Lora
 from gateway.output.vocabulary import Vocabulary
 from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.tokenizer import Tokenizer
@@ -22,7 +23,10 @@ class SamplingDefaults:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Everything one model needs to answer. `created` is in Unix seconds."""
+    """Everything one model needs to answer. `created` is in Unix seconds.
+
+    With `lora` it is an adapter over the model that `parent` names.
+    """
 
     id: str
     engine: Engine
@@ -35,6 +39,8 @@ class Model:
     owned_by: str = "triton"
     aliases: tuple[str, ...] = ()
     defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
+    lora: Lora | None = None
+    parent: str | None = None
 
     @property
     def max_model_len(self) -> int:

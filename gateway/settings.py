@@ -83,6 +83,17 @@ class SamplingSettings(ModelFileModel):
     repetition_penalty: float = Field(default=1.0, gt=0)
 
 
+class LoraSettings(ModelFileModel):
+    """A LoRA adapter that clients can name as a model."""
+
+    id: str
+    task_id: int = Field(ge=1, lt=2**64, description="Its number in the engine's cache.")
+    path: Path = Field(
+        description="Folder with model.lora_weights.npy and model.lora_config.npy, as "
+        "TensorRT-LLM's converters write them, relative to this file."
+    )
+
+
 class ModelSettings(ModelFileModel):
     """One model that clients can name."""
 
@@ -101,6 +112,7 @@ class ModelSettings(ModelFileModel):
     max_model_len: int | None = Field(default=None, gt=0, description="Tokens of context.")
     owned_by: str = "triton"
     aliases: tuple[str, ...] = ()
+    lora: tuple[LoraSettings, ...] = ()
     defaults: SamplingSettings = SamplingSettings()
 
 
@@ -111,7 +123,7 @@ class ModelsFile(ModelFileModel):
 
 
 def load_models_file(path: Path) -> ModelsFile:
-    """Read a YAML models file; tokenizer folders become absolute. Raises SettingsError."""
+    """Read a YAML models file; its paths become absolute. Raises SettingsError."""
     try:
         parsed = ModelsFile.model_validate(yaml.safe_load(path.read_text()))
     except (OSError, yaml.YAMLError) as error:
@@ -119,10 +131,12 @@ def load_models_file(path: Path) -> ModelsFile:
     except ValidationError as error:
         raise SettingsError(f"{path}: {_first_problem(error)}") from error
     folder = path.parent.resolve()
-    models = [
-        model.model_copy(update={"tokenizer": folder / model.tokenizer}) for model in parsed.models
-    ]
-    return ModelsFile(models=tuple(models))
+    return ModelsFile(models=tuple(_placed(model, folder) for model in parsed.models))
+
+
+def _placed(model: ModelSettings, folder: Path) -> ModelSettings:
+    lora = tuple(one.model_copy(update={"path": folder / one.path}) for one in model.lora)
+    return model.model_copy(update={"tokenizer": folder / model.tokenizer, "lora": lora})
 
 
 def load_settings(**overrides: object) -> Settings:

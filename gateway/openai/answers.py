@@ -153,6 +153,7 @@ class ModelAnswer(AnswerModel):
     created: int
     owned_by: str
     max_model_len: int = Field(description="Extension: tokens of prompt and answer together.")
+    parent: str = Field("", description="Extension: the model that a LoRA adapter is for.")
 
 
 class ModelList(AnswerModel):

@@ -71,6 +71,7 @@ def parse_draft(
         logit_bias=parse_logit_bias(body, model),
         guide=guide,
         logprobs=spec.logprobs,
+        lora=model.lora,
         streaming=bool(body.stream) or bool(spec.stops),
     )
     return Draft(generation, max_tokens, model.max_model_len, source)
@@ -145,6 +146,8 @@ def check_unknown(body: GenerationRequest, strict: bool) -> None:
 
 def check_features(body: GenerationRequest, model: Model) -> None:
     """Raise UnsupportedParameter for what this model's engine does not have."""
+    if model.lora:
+        model.require(Feature.LORA, "model")
     if (body.n or 1) > 1:
         model.require(Feature.NUM_SEQUENCES, "n")
     if body.min_tokens:

@@ -124,13 +124,18 @@ async def whole(request: Request, answer: Coroutine[Any, Any, JsonObject]) -> Re
 
 
 def model_object(model: Model) -> JsonObject:
-    """Return Model of the OpenAI API reference; `max_model_len` is an extension, in tokens."""
+    """Return Model of the OpenAI API reference, with two extensions.
+
+    `max_model_len` is in tokens; `parent` is the id of the model that a LoRA adapter is for.
+    """
+    parent = {"parent": model.parent} if model.parent else {}
     return {
         "id": model.id,
         "object": "model",
         "created": model.created,
         "owned_by": model.owned_by,
         "max_model_len": model.max_model_len,
+        **parent,
     }
 
 

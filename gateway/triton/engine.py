@@ -1,17 +1,21 @@
 """The engine behind Triton's `tensorrt_llm` model: token ids in, token ids out."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from typing import Any
 from uuid import uuid4
 
 from gateway.engine import Feature
-from gateway.generation import Finished, Generation, Item
+from gateway.generation import Finished, Generation, Item, Lora
 from gateway.triton.call import is_final, responses
 from gateway.triton.channel import Channel
 from gateway.triton.contract import Contract
 from gateway.triton.ending import Ending
+from gateway.triton.errors import AdapterNotHeld
+from gateway.triton.lora import adapter_tensors, task_tensor
 from gateway.triton.server import ServedModel
-from gateway.triton.tensors import DeltaReader, encode_request
+from gateway.triton.tensors import DeltaReader, Tensor, encode_request
 
 
 class TritonEngine(ServedModel):
@@ -21,12 +25,14 @@ class TritonEngine(ServedModel):
         super().__init__(channel, contract.model, version, contract.max_model_len)
         self.features: frozenset[Feature] = contract.features
         self._contract = contract
+        self._adapters_held: set[int] = set()
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
-        request = encode_request(generation, self._contract, uuid4().hex)
+        lora = generation.lora
+        called = self._adapted(generation, lora) if lora else self._call(generation)
         endings = [Ending(generation, self.max_model_len) for _ in range(generation.num_sequences)]
         reader, reused_blocks = DeltaReader(generation.logprobs), 0
-        async with aclosing(responses(self.channel, request, generation)) as arrivals:
+        async with aclosing(called) as arrivals:
             async for response in arrivals:
                 if response.outputs:
                     delta = reader.read(response)
@@ -36,3 +42,25 @@ class TritonEngine(ServedModel):
                     cached_tokens = reused_blocks * self._contract.tokens_per_block
                     yield Finished(tuple(ending.reason for ending in endings), cached_tokens)
                     return
+
+    def _call(
+        self, generation: Generation, adapter: Sequence[Tensor] = ()
+    ) -> AsyncGenerator[Any, None]:
+        request = encode_request(generation, self._contract, uuid4().hex, adapter)
+        return responses(self.channel, request, generation)
+
+    async def _adapted(self, generation: Generation, lora: Lora) -> AsyncGenerator[Any, None]:
+        """Yield the responses; the adapter goes along unless the engine still holds it."""
+        if lora.task_id in self._adapters_held:
+            try:
+                async with aclosing(self._call(generation, [task_tensor(lora)])) as arrivals:
+                    async for response in arrivals:
+                        yield response
+                return
+            except AdapterNotHeld:
+                self._adapters_held.discard(lora.task_id)
+        adapter = await asyncio.to_thread(adapter_tensors, lora)
+        async with aclosing(self._call(generation, adapter)) as arrivals:
+            async for response in arrivals:
+                self._adapters_held.add(lora.task_id)
+                yield response

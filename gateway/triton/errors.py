@@ -44,6 +44,10 @@ PARAMS = {
 }
 
 
+class AdapterNotHeld(EngineFailure):
+    """The engine has dropped a LoRA adapter, and wants its weights again."""
+
+
 def _unsupported(match: re.Match[str]) -> GatewayError:
     param = PARAMS.get(match[1])
     name = param or match[1]
@@ -65,6 +69,10 @@ def _overloaded(_: re.Match[str]) -> GatewayError:
     return Overloaded("The engine's queue is full. Try again shortly.", retry_after_s=1)
 
 
+def _adapter_not_held(_: re.Match[str]) -> GatewayError:
+    return AdapterNotHeld("The engine does not hold this model's LoRA adapter.")
+
+
 def _unavailable(_: re.Match[str]) -> GatewayError:
     return EngineUnavailable("The engine is not ready.", retry_after_s=5)
 
@@ -74,6 +82,7 @@ MESSAGES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], GatewayError]],
     (re.compile(r"invalid guide: (.*)", re.DOTALL), _invalid_guide),
     (re.compile(r"Prompt length \((\d+)\) exceeds maximum input length \((\d+)\)"), _context),
     (re.compile(r"Exceeds maximum queue size|Maximum queue size of", re.IGNORECASE), _overloaded),
+    (re.compile(r"LoRA task \d+ not found in cache", re.IGNORECASE), _adapter_not_held),
     (re.compile(r"unknown model|is not ready|not found|unavailable", re.IGNORECASE), _unavailable),
 )
 

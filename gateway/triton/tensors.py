@@ -18,15 +18,17 @@ INT32 = struct.Struct("<i")
 Tensor = tuple[str, str, Sequence[int], bytes]
 
 
-def encode_request(generation: Generation, contract: Contract, request_id: str) -> Any:
-    """Return the `ModelInferRequest` for a generation, a batch of one.
+def encode_request(
+    generation: Generation, contract: Contract, request_id: str, adapter: Sequence[Tensor] = ()
+) -> Any:
+    """Return the `ModelInferRequest` for a generation, a batch of one; `adapter` is its LoRA's.
 
     Scalars travel as [1, 1]; the tensor table is section 1 of TensorRT-LLM's Triton contract.
     top_k, top_p and temperature are always sent: without them the runtime ignores the seed.
     """
     request = pb.ModelInferRequest(model_name=contract.model, id=request_id)
     request.parameters["triton_enable_empty_final_response"].bool_param = True
-    for name, datatype, shape, raw in _tensors(generation, contract):
+    for name, datatype, shape, raw in (*_tensors(generation, contract), *adapter):
         if name in contract.inputs:
             request.inputs.add(name=name, datatype=datatype, shape=shape)
             request.raw_input_contents.append(raw)
