@@ -11,6 +11,7 @@ from gateway import __version__
 from gateway.engine import Engine
 from gateway.errors import EngineUnavailable
 from gateway.generation import Lora
+from gateway.lengths import LengthTrace, TracedEngine
 from gateway.models import Model, Models, SamplingDefaults
 from gateway.output.tools.parsers import PARSERS, default_parser_for
 from gateway.output.vocabulary import Vocabulary
@@ -39,6 +40,7 @@ class Blueprint:
     tool_parser: str
     timeout_s: float | None
     transport: TransportName
+    lengths: LengthTrace | None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,7 +50,7 @@ class Blueprint:
     async def connect(self) -> Engine:
         """Probe this model's Triton. Raises ContractMismatch, EngineUnavailable."""
         triton = self.settings.triton
-        return await connect(
+        engine = await connect(
             triton.address,
             triton.model,
             self.tokenizer.vocab_size,
@@ -57,6 +59,7 @@ class Blueprint:
             self.timeout_s,
             self.transport,
         )
+        return TracedEngine(engine, self.lengths) if self.lengths else engine
 
     def model(self, engine: Engine) -> Model:
         """Return the model with its engine."""
@@ -103,6 +106,7 @@ def load_blueprint(settings: ModelSettings, shared: Settings) -> Blueprint:
         tokenizer = Tokenizer.load(settings.tokenizer)
         template = template_for(tokenizer, settings.template, defaults=settings.template_kwargs)
         vocabulary = Vocabulary.from_backend(tokenizer.backend)
+        lengths = LengthTrace(shared.lengths_file) if shared.lengths_file else None
         for adapter in settings.lora:
             check_adapter(adapter.path)
     except (OSError, ValueError) as error:
@@ -115,6 +119,7 @@ def load_blueprint(settings: ModelSettings, shared: Settings) -> Blueprint:
         tool_parser=_tool_parser(settings, template.name),
         timeout_s=shared.request_timeout_s or None,
         transport=shared.transport,
+        lengths=lengths,
     )
 
 

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     prompt_cache_bytes: int = Field(64 * 2**20, ge=0, description="Token ids kept, per model.")
 
     # What it says
+    lengths_file: Path | None = Field(
+        default=None, description="Gets a JSON line of token counts per request."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level of log lines."
     )
