@@ -36,7 +36,8 @@ ROWS = [
 
 def leaves(kind: type[GatewayError]) -> set[type[GatewayError]]:
     """Return the kinds of errors that are raised: those that say more than their parent."""
-    below = {leaf for child in kind.__subclasses__() for leaf in leaves(child)}
+    children = [one for one in kind.__subclasses__() if one.__module__ == errors.__name__]
+    below = {leaf for child in children for leaf in leaves(child)}
     return below if kind in (errors.ClientError, errors.EngineError) else below | {kind}
 
 
