@@ -7,12 +7,13 @@ from typing import Any
 from uuid import uuid4
 
 from gateway.engine import Feature
+from gateway.errors import EngineFailure
 from gateway.generation import Finished, Generation, Item, Lora
 from gateway.triton.call import is_final, responses
 from gateway.triton.channel import Channel
 from gateway.triton.contract import Contract
 from gateway.triton.ending import Ending
-from gateway.triton.errors import AdapterNotHeld
+from gateway.triton.errors import ADAPTER_NOT_HELD
 from gateway.triton.lora import adapter_tensors, task_tensor
 from gateway.triton.server import ServedModel
 from gateway.triton.tensors import DeltaReader, Tensor, encode_request
@@ -57,7 +58,9 @@ class TritonEngine(ServedModel):
                     async for response in arrivals:
                         yield response
                 return
-            except AdapterNotHeld:
+            except EngineFailure as error:
+                if error.code != ADAPTER_NOT_HELD:
+                    raise
                 self._adapters_held.discard(lora.task_id)
         adapter = await asyncio.to_thread(adapter_tensors, lora)
         async with aclosing(self._call(generation, adapter)) as arrivals:

@@ -22,6 +22,8 @@ from gateway.errors import (
 )
 from gateway.triton.http2.status import StatusError
 
+ADAPTER_NOT_HELD = "adapter_not_held"
+
 log = structlog.get_logger(__name__)
 
 PARAMS = {
@@ -42,10 +44,6 @@ PARAMS = {
     "stop_words_list": "stop_token_ids",
     "temperature": "temperature",
 }
-
-
-class AdapterNotHeld(EngineFailure):
-    """The engine has dropped a LoRA adapter, and wants its weights again."""
 
 
 def _unsupported(match: re.Match[str]) -> GatewayError:
@@ -70,7 +68,7 @@ def _overloaded(_: re.Match[str]) -> GatewayError:
 
 
 def _adapter_not_held(_: re.Match[str]) -> GatewayError:
-    return AdapterNotHeld("The engine does not hold this model's LoRA adapter.")
+    return EngineFailure("The engine dropped this model's LoRA adapter.", code=ADAPTER_NOT_HELD)
 
 
 def _unavailable(_: re.Match[str]) -> GatewayError:

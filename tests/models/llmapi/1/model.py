@@ -64,7 +64,7 @@ class TritonPythonModel:
             temperature=scalar("temperature", 1.0),
             top_k=int(scalar("top_k", 0)),
             top_p=scalar("top_p", 1.0),
-                        streaming=bool(tensors.get("streaming", np.zeros(1)).any()),
+            streaming=bool(tensors.get("streaming", np.zeros(1)).any()),
         )
 
 
