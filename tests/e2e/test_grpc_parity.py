@@ -18,7 +18,7 @@ from tests.e2e.test_exact_answers import CALLS, TEXTS, WEATHER
 from tests.e2e.test_structured_answers import CONCURRENT, PROMPTS, mixed
 from tests.rpc import chat_request
 
-NUM_CHATS = 130
+NUM_CHATS = 110
 NUM_COMPLETIONS = 40
 
 CODES = {
