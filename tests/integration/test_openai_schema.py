@@ -26,10 +26,10 @@ from tests.fakes import FakeEngine, tiny_model
 POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 # Cases drawn of each operation, those that fit its schema and those that do not.
 AMOUNTS = {
-    ("/v1/chat/completions", "POST"): {POSITIVE: 450, NEGATIVE: 100},
-    ("/v1/completions", "POST"): {POSITIVE: 2500, NEGATIVE: 600},
-    ("/v1/tokenize", "POST"): {POSITIVE: 250, NEGATIVE: 30},
-    ("/v1/detokenize", "POST"): {POSITIVE: 800, NEGATIVE: 200},
+    ("/v1/chat/completions", "POST"): {POSITIVE: 350, NEGATIVE: 60},
+    ("/v1/completions", "POST"): {POSITIVE: 2600, NEGATIVE: 500},
+    ("/v1/tokenize", "POST"): {POSITIVE: 150, NEGATIVE: 20},
+    ("/v1/detokenize", "POST"): {POSITIVE: 900, NEGATIVE: 200},
     ("/v1/models/{model_id}", "GET"): {POSITIVE: 300},
     ("/v1/models", "GET"): {POSITIVE: 1},
     ("/health/live", "GET"): {POSITIVE: 1},
