@@ -1,10 +1,11 @@
 # make serve    start Triton, a model and the gateway
 # make test     run the tests
+# make bench    what the gateway costs beside a naive one; with PEERS=1, beside SMG too
 # make check    lint, formatting, types, and whether protos/ would break its callers
 # make protos   generate gateway/v1 from protos/
 # make install  only make .venv, from the pinned list
 # make lock     resolve that list again after pyproject.toml changed
-# ARGS="..." is passed on to what serve and test run.
+# ARGS="..." is passed on to what serve, test and bench run.
 
 PYTHON ?= python3
 ARGS ?=
@@ -18,13 +19,16 @@ PIP_INDEX = $$($(BIN)/python -m pip config get global.index-url 2>/dev/null || t
 WITH_INDEX = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$(PIP_INDEX)}}"; \
 	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi;
 
-.PHONY: serve test check protos install lock
+.PHONY: serve test bench check protos install lock
 
 serve: install
 	$(BIN)/gateway up $(ARGS)
 
 test: install
 	$(BIN)/pytest $(ARGS)
+
+bench: install
+	$(BIN)/python -m bench $(if $(PEERS),--peers) $(ARGS)
 
 check: install
 	$(BIN)/ruff check .

@@ -1,85 +1,58 @@
-"""CPU microseconds per streamed token, and what else a gateway costs, over a mock Triton.
+"""What a gateway costs: CPU for a token and for a whole answer, time to first token, memory.
 
-    python -m bench.cost --tokenizer DIR
+CPU is user and system time of the gateway's whole process tree over a bounded load.
 """
 
-import argparse
 import asyncio
-import contextlib
-import os
-import socket
+import itertools
 import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from urllib.request import urlopen
 
+from bench.contenders import MODEL, Running
 from bench.load import Load, Outcome, run
+from bench.process import cpu_s, rss_mib
 
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+PACE_MS = 20.0
+OPEN_STREAMS = 1000
+OPEN_PACE_MS = 1000.0
+OPEN_TOKENS = 15
 
-
-def cpu_s(pid: int) -> float:
-    """Return user and system time of a process and its descendants, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    own = (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
-    return own + sum(cpu_s(int(child)) for child in children)
-
-
-def rss_mib(pid: int) -> float:
-    """Return a process's resident memory."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def free_port() -> int:
-    """Return a loopback port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+FIGURES = {
+    "us_per_token_32": "us/token, 32 streams of 20 ms",
+    "us_per_token_128": "us/token, 128 streams of 20 ms",
+    "us_per_token_triton": "us/token, 32 streams of 20 ms, real tritonserver",
+    "us_per_token_flat": "us/token, 32 streams flat out",
+    "tokens_per_s_flat": "tokens/s, 32 streams flat out",
+    "ms_per_whole_answer": "ms/whole answer of 64 tokens",
+    "first_token_ms": "ms to first token, 1 stream",
+    "kib_per_stream": "KiB/open stream, 1,000 streams",
+    "rss_mib": "MiB resident, idle",
+}
 
 
-@contextlib.contextmanager
-def process(*command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a Python module while the block lasts."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    try:
-        yield child
-    finally:
-        child.terminate()
-        child.wait(20)
+def all_figures(gateway: Running) -> dict[str, float]:
+    """Return what a gateway costs over a mock; raise RuntimeError if it loses a stream."""
+    _warm_up(gateway)
+    figures = {"rss_mib": rss_mib(gateway.pid)}
+    figures["kib_per_stream"] = asyncio.run(_kib_per_stream(gateway))
+    gateway.set_pace(0)
+    figures["first_token_ms"] = _first_token_ms(gateway)
+    cpu, load, _ = _cost(gateway, streams=32, tokens=64, rounds=20, stream=False)
+    figures["ms_per_whole_answer"] = cpu * 1e3 / load.num_requests
+    cpu, load, outcome = _cost(gateway, streams=32, tokens=256, rounds=3)
+    figures["us_per_token_flat"] = cpu * 1e6 / load.total_tokens
+    figures["tokens_per_s_flat"] = load.total_tokens / outcome.duration_s
+    gateway.set_pace(PACE_MS)
+    for streams, tokens in ((32, 256), (128, 128)):
+        cpu, load, _ = _cost(gateway, streams=streams, tokens=tokens)
+        figures[f"us_per_token_{streams}"] = cpu * 1e6 / load.total_tokens
+    return figures
 
 
-@contextlib.contextmanager
-def gateway(tokenizer: Path, pace_ms: float) -> Iterator[tuple[str, int]]:
-    """Run a mock Triton and a gateway before it; yield the gateway's URL and process id."""
-    triton_port, port = free_port(), free_port()
-    os.environ["GATEWAY_LOG_LEVEL"] = "warning"
-    with (
-        process("bench.mock_triton", f"--port={triton_port}", f"--pace-ms={pace_ms}"),
-        process(
-            "gateway", "serve", f"--triton=127.0.0.1:{triton_port}", f"--tokenizer={tokenizer}",
-            "--model-id=bench", f"--http-port={port}", "--grpc-port=0",
-        ) as child,
-    ):  # fmt: skip
-        wait_ready(f"http://127.0.0.1:{port}")
-        yield f"http://127.0.0.1:{port}", child.pid
-
-
-def wait_ready(url: str) -> None:
-    """Wait until a gateway can serve."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), urlopen(f"{url}/health/ready") as response:
-            if response.status == 200:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(f"{url} is not ready")
+def figures_over_triton(gateway: Running) -> dict[str, float]:
+    """Return what a gateway costs over a real tritonserver with the simulated engine."""
+    _warm_up(gateway)
+    cpu, load, _ = _cost(gateway, streams=32, tokens=256)
+    return {"us_per_token_triton": cpu * 1e6 / load.total_tokens}
 
 
 def measure(load: Load, pid: int) -> tuple[float, Outcome]:
@@ -89,30 +62,51 @@ def measure(load: Load, pid: int) -> tuple[float, Outcome]:
     return cpu_s(pid) - before, outcome
 
 
-def main() -> None:
-    """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
-    for pace_ms, streams, tokens in ((20, 32, 256), (20, 128, 128), (0, 32, 256)):
-        with gateway(options.tokenizer, pace_ms) as (url, pid):
-            measure(Load(url, "bench", streams, 32), pid)
-            costs = []
-            for _ in range(options.repeats):
-                load = Load(url, "bench", streams, tokens)
-                cpu, outcome = measure(load, pid)
-                costs.append(cpu * 1e6 / load.total_tokens)
-                assert not outcome.failed
-            print(f"C={streams:3} pace {pace_ms:2} ms: {statistics.median(costs):6.1f} us/token {[round(c,1) for c in costs]}")
-    with gateway(options.tokenizer, 0) as (url, pid):
-        measure(Load(url, "bench", 32, 64, stream=False), pid)
-        load = Load(url, "bench", 32, 64, rounds=20, stream=False)
-        cpu, _ = measure(load, pid)
-        print(f"not streamed, 64 tokens: {cpu * 1e3 / (32 * 20):.2f} ms/request")
-        first = [measure(Load(url, "bench", 1, 2), pid)[1].first_token_s[0] for _ in range(30)]
-        print(f"first token, C=1: {statistics.median(first) * 1e3:.2f} ms; RSS {rss_mib(pid):.0f} MiB")
+def _warm_up(gateway: Running) -> None:
+    for stream in (True, False):
+        _cost(gateway, streams=32, tokens=32, rounds=2, stream=stream)
 
 
-if __name__ == "__main__":
-    main()
+def _cost(
+    gateway: Running, *, streams: int, tokens: int, rounds: int = 1, stream: bool = True
+) -> tuple[float, Load, Outcome]:
+    load = Load(gateway.url, MODEL, streams, tokens, rounds, stream)
+    cpu, outcome = measure(load, gateway.pid)
+    _check(load, outcome)
+    return cpu, load, outcome
+
+
+def _first_token_ms(gateway: Running) -> float:
+    """The worker's own half a millisecond is in it; connections are open already."""
+    load = Load(gateway.url, MODEL, streams=1, tokens=2, rounds=60)
+    _, outcome = measure(load, gateway.pid)
+    _check(load, outcome)
+    return statistics.median(outcome.first_token_s[10:]) * 1e3
+
+
+async def _kib_per_stream(gateway: Running) -> float:
+    gateway.set_pace(OPEN_PACE_MS)
+    load = Load(gateway.url, MODEL, OPEN_STREAMS, OPEN_TOKENS)
+    before = rss_mib(gateway.pid)
+    num_open = itertools.count(1)
+    all_open = asyncio.Event()
+    loading = asyncio.ensure_future(
+        run(load, lambda: all_open.set() if next(num_open) == OPEN_STREAMS else None)
+    )
+    waiting = asyncio.ensure_future(all_open.wait())
+    await asyncio.wait((loading, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    grown = rss_mib(gateway.pid) - before
+    are_open = not loading.done()
+    _check(load, await loading)
+    if not are_open:
+        raise RuntimeError(f"{gateway.url}: {OPEN_STREAMS} streams were never open at once")
+    return grown * 1024 / OPEN_STREAMS
+
+
+def _check(load: Load, outcome: Outcome) -> None:
+    if outcome.failures:
+        count, reason = len(outcome.failures), outcome.failures[0]
+        raise RuntimeError(f"{load.url}: {count} of {load.num_requests} failed: {reason}")
+    if load.stream and outcome.events < load.total_tokens * 0.99:
+        raise RuntimeError(f"{load.url}: {outcome.events} events for {load.total_tokens} tokens")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import grpc.aio
 
-from bench.cost import cpu_s, free_port, process, wait_ready
 from bench.load import Load, run
+from bench.process import cpu_s, free_port, process, wait_ready
 from gateway.client import conversation, user
 from gateway.v1.chat_pb2 import ChatCompletionRequest
 from gateway.v1.generation_pb2 import Limits

@@ -5,23 +5,32 @@ same moment, as an in-flight batcher does; without a pace each goes as fast as i
 """
 
 import argparse
-import asyncio
 import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc.aio
+import grpc
 import uvloop
 from tritonclient.grpc import model_config_pb2 as mc
 from tritonclient.grpc import service_pb2 as pb
 
+from bench.clock import Clock, serve, unary
 from gateway.triton.contract import FEATURE_INPUTS, REQUIRED_INPUTS, REQUIRED_OUTPUTS
 
 SERVICE = "/inference.GRPCInferenceService/"
-SCALARS = {"seed", "end_id", "runtime_top_k", "runtime_top_p", "temperature", "exclude_input_in_output"}
+SCALARS = {
+    "seed",
+    "end_id",
+    "runtime_top_k",
+    "runtime_top_p",
+    "temperature",
+    "exclude_input_in_output",
+}
+TOKENS = range(1000, 1256)
+PLACEHOLDER = struct.pack("<i", 0x7ACEB00C)
 
 
-def config() -> Any:
+def config() -> bytes:
     """Return the ModelConfig of a decoupled tensorrt_llm model."""
     message = mc.ModelConfig(name="tensorrt_llm", max_batch_size=64)
     message.model_transaction_policy.decoupled = True
@@ -31,99 +40,67 @@ def config() -> Any:
         message.input.add(name=name)
     for name in sorted(REQUIRED_OUTPUTS):
         message.output.add(name=name)
-    return pb.ModelConfigResponse(config=message)
+    return bytes(pb.ModelConfigResponse(config=message).SerializeToString())
 
 
-def token_message(request_id: str, token_id: int, is_final: bool) -> bytes:
-    """Return one serialised streamed response, as tritonserver sends it."""
+def tokens_message(request_id: str, ids: bytes, *, is_final: bool) -> bytes:
+    """Return one serialised streamed response, as tritonserver sends it; `ids` are INT32."""
+    count = len(ids) // 4
     message = pb.ModelStreamInferResponse()
     response = message.infer_response
     response.id, response.model_name, response.model_version = request_id, "tensorrt_llm", "1"
     response.parameters["triton_final_response"].bool_param = is_final
-    for name, value in (("output_ids", token_id), ("sequence_length", 1)):
-        shape = [1, 1, 1] if name == "output_ids" else [1, 1]
-        response.outputs.add(name=name, datatype="INT32", shape=shape)
-        response.raw_output_contents.append(struct.pack("<i", value))
+    response.outputs.add(name="output_ids", datatype="INT32", shape=[1, 1, count])
+    response.outputs.add(name="sequence_length", datatype="INT32", shape=[1, 1])
+    response.raw_output_contents.extend([ids, struct.pack("<i", count)])
     return bytes(message.SerializeToString())
 
 
-class Clock:
-    """One tick for all streams; a pace of 0 never waits."""
-
-    def __init__(self, pace_s: float) -> None:
-        self._pace_s = pace_s
-        self._tick = asyncio.Event()
-
-    async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        while self._pace_s:
-            due += self._pace_s
-            await asyncio.sleep(due - loop.time())
-            self._tick.set()
-            self._tick = asyncio.Event()
-
-    async def tick(self) -> None:
-        if self._pace_s:
-            await self._tick.wait()
+def token_ids(count: int) -> bytes:
+    """Return ids of ordinary words, repeated."""
+    return struct.pack(f"<{count}i", *(TOKENS[i % len(TOKENS)] for i in range(count)))
 
 
-class MockTriton(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Answers what the gateway asks; `tokens` are ids of ordinary words, repeated."""
+class MockTriton:
+    """Answers what a gateway asks of Triton."""
 
-    def __init__(self, tokens: list[int], clock: Clock) -> None:
-        self._tokens = tokens
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    def service(self, details: Any) -> Any:
-        unary = {
+    def handler(self, method: str) -> grpc.RpcMethodHandler | None:
+        """Return what answers a method, if anything does."""
+        answers = {
             "ModelConfig": config,
-            "ServerMetadata": lambda: pb.ServerMetadataResponse(name="mock", version="0"),
-            "ModelReady": lambda: pb.ModelReadyResponse(ready=True),
+            "ServerMetadata": pb.ServerMetadataResponse(name="mock").SerializeToString,
+            "ModelReady": pb.ModelReadyResponse(ready=True).SerializeToString,
         }
-        method = details.method.removeprefix(SERVICE)
-        if method == "ModelStreamInfer":
+        name = method.removeprefix(SERVICE)
+        if name == "ModelStreamInfer":
             return grpc.stream_stream_rpc_method_handler(
                 self._stream, request_deserializer=pb.ModelInferRequest.FromString
             )
-
-        async def answer(_: bytes, __: Any) -> Any:
-            return unary[method]().SerializeToString()
-
-        return grpc.unary_unary_rpc_method_handler(answer) if method in unary else None
+        return unary(answers[name]) if name in answers else None
 
     async def _stream(self, requests: AsyncIterator[Any], _: Any) -> AsyncIterator[bytes]:
         async for request in requests:
             names = [tensor.name for tensor in request.inputs]
             raw = request.raw_input_contents[names.index("request_output_len")]
-            (count,) = struct.unpack("<i", raw)
-            streaming = request.raw_input_contents[names.index("streaming")] == b"\1"
-            if not streaming:
+            ids = token_ids(*struct.unpack("<i", raw))
+            if request.raw_input_contents[names.index("streaming")] == b"\1":
+                async for message in self._one_by_one(request.id, ids):
+                    yield message
+            else:
                 await self._clock.tick()
-                yield self._whole(request.id, count)
-                continue
-            for i in range(count):
-                await self._clock.tick()
-                token_id = self._tokens[i % len(self._tokens)]
-                yield token_message(request.id, token_id, i == count - 1)
+                yield tokens_message(request.id, ids, is_final=True)
 
-    def _whole(self, request_id: str, count: int) -> bytes:
-        ids = [self._tokens[i % len(self._tokens)] for i in range(count)]
-        message = pb.ModelStreamInferResponse()
-        message.ParseFromString(token_message(request_id, 0, True))
-        message.infer_response.raw_output_contents[0] = struct.pack(f"<{count}i", *ids)
-        message.infer_response.raw_output_contents[1] = struct.pack("<i", count)
-        return bytes(message.SerializeToString())
-
-
-async def serve(port: int, pace_s: float, tokens: list[int]) -> None:
-    """Serve on loopback until cancelled."""
-    clock = Clock(pace_s)
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers([MockTriton(tokens, clock)])
-    server.add_insecure_port(f"127.0.0.1:{port}")
-    await server.start()
-    await asyncio.gather(clock.run(), server.wait_for_termination())
+    async def _one_by_one(self, request_id: str, ids: bytes) -> AsyncIterator[bytes]:
+        message = tokens_message(request_id, PLACEHOLDER, is_final=False)
+        before, after = message.split(PLACEHOLDER)
+        for at in range(0, len(ids) - 4, 4):
+            await self._clock.tick()
+            yield before + ids[at : at + 4] + after
+        await self._clock.tick()
+        yield tokens_message(request_id, ids[-4:], is_final=True)
 
 
 def main() -> None:
@@ -131,9 +108,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--pace-ms", type=float, default=20)
-    parser.add_argument("--tokens", type=int, nargs="+", default=list(range(1000, 1256)))
     options = parser.parse_args()
-    uvloop.run(serve(options.port, options.pace_ms / 1000, options.tokens))
+
+    async def run() -> None:
+        clock = Clock(options.pace_ms / 1000)
+        await serve(clock, options.port, MockTriton(clock).handler)
+
+    uvloop.run(run())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,84 @@
+"""What the gateway costs beside a naive one, and beside others: one run, order rotated, medians.
+
+python -m bench [--peers] [--repeats 5]
+"""
+
+import argparse
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+import llama_models.llama3
+
+from bench import triton
+from bench.contenders import CONTENDERS, MOCK_TRITON, Contender, before, running
+from bench.cost import PACE_MS, all_figures, figures_over_triton
+from bench.machine import Machine
+from bench.peers import smg
+from bench.results import Results
+from build_engine.tokenizer import convert
+
+OUTPUT = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Measure, print, and write the results."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--peers", action="store_true", help="install and measure SMG as well")
+    parser.add_argument("--only", default="", help="those whose name has this in it")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    options = parser.parse_args()
+    allow_many_connections()
+    with tempfile.TemporaryDirectory() as folder:
+        contenders = [*CONTENDERS, smg(Path(folder))] if options.peers else [*CONTENDERS]
+        contenders = [contender for contender in contenders if options.only in contender.name]
+        tokenizer = Path(folder, "llama-3.1")
+        source = Path(llama_models.llama3.__file__).parent / "tokenizer.model"
+        convert(source, tokenizer, "llama-3.1")
+        results = compare(contenders, options.repeats, tokenizer)
+    print(results.to_markdown())
+    results.write(options.output)
+
+
+def compare(contenders: list[Contender], repeats: int, tokenizer: Path) -> Results:
+    """Give every contender a fresh start in each repeat, another one first each time."""
+    results = Results(Machine())
+    for repeat in range(repeats):
+        for contender in rotated(contenders, repeat):
+            with running(contender, tokenizer) as gateway:
+                results.add(contender.name, all_figures(gateway))
+        if triton.can_run():
+            speakers = [c for c in contenders if c.worker == MOCK_TRITON]
+            compare_over_triton(rotated(speakers, repeat), tokenizer, results)
+        print(f"{repeat + 1} of {repeats} repeats done", file=sys.stderr, flush=True)
+    results.machine.finish()
+    return results
+
+
+def compare_over_triton(contenders: list[Contender], tokenizer: Path, results: Results) -> None:
+    """Add what those that speak to Triton cost over a real one, the same for all."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        triton.simulated_triton(Path(folder), tokenizer, PACE_MS / 1000) as port,
+    ):
+        for contender in contenders:
+            with before(contender, port, tokenizer) as gateway:
+                results.add(contender.name, figures_over_triton(gateway))
+
+
+def rotated(contenders: list[Contender], by: int) -> list[Contender]:
+    """Return them all, another one first."""
+    first = by % max(1, len(contenders))
+    return contenders[first:] + contenders[:first]
+
+
+def allow_many_connections() -> None:
+    """Raise this process's limit of open files, and with it its children's, as far as it goes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    main()
