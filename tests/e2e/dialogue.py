@@ -1,6 +1,8 @@
 """One request, asked whole and streamed, and what came back in a form that can be compared."""
 
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +33,19 @@ def _alike(one: list[Any], other: list[Any]) -> bool:
     return [entry["token"] for entry in one] == [entry["token"] for entry in other] and all(
         abs(a["logprob"] - b["logprob"]) < 1e-3 for a, b in zip(one, other, strict=True)
     )
+
+
+def differing(agrees: Callable[[int], bool], count: int, concurrent: int) -> int:
+    """Assert that each of `count` pairs agrees; return how many had to be asked again, alone.
+
+    A batch's company changes how its sums are rounded, and now and then which token is drawn.
+    """
+    with ThreadPoolExecutor(concurrent) as pool:
+        agreed = list(pool.map(agrees, range(count)))
+    doubtful = [i for i, same in enumerate(agreed) if not same]
+    assert len(doubtful) <= count // 20
+    assert [i for i in doubtful if not agrees(i)] == []
+    return len(doubtful)
 
 
 def ask(stack: Stack, content: str, **fields: Any) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """HTTP and gRPC, asked the same with the same seeds, answer the same."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import Any, cast
 
 import httpx
@@ -13,7 +12,7 @@ from gateway.v1.chat_pb2 import ChatCompletionRequest
 from tests.conftest import Figure
 from tests.e2e import dialogue, rpc_dialogue
 from tests.e2e.conftest import Stack
-from tests.e2e.dialogue import agree, ask
+from tests.e2e.dialogue import agree, ask, differing
 from tests.e2e.test_exact_answers import CALLS, TEXTS, WEATHER
 from tests.e2e.test_structured_answers import CONCURRENT, PROMPTS, mixed
 from tests.rpc import chat_request
@@ -89,22 +88,11 @@ def test_generated_chats_agree(stack: Stack, rpc: Client, figure: Figure) -> Non
     bodies = [mixed(stack, 1000 + number) for number in range(NUM_CHATS)]
 
     # 10 kinds of requests take turns: a shift makes each of them both whole and streamed.
-    again = differing(lambda i: both_ways(rpc, stack, bodies[i], i + i // 10), NUM_CHATS)
+    again = differing(
+        lambda i: both_ways(rpc, stack, bodies[i], i + i // 10), NUM_CHATS, CONCURRENT
+    )
 
     figure(f"HTTP and gRPC agree in {NUM_CHATS} generated chats, {again} of them asked again")
-
-
-def differing(agrees: Callable[[int], bool], count: int) -> int:
-    """Assert that each of `count` pairs agrees; return how many had to be asked again, alone.
-
-    A batch's company changes how its sums are rounded, and now and then which token is drawn.
-    """
-    with ThreadPoolExecutor(CONCURRENT) as pool:
-        agreed = list(pool.map(agrees, range(count)))
-    doubtful = [i for i, same in enumerate(agreed) if not same]
-    assert len(doubtful) <= count // 20
-    assert [i for i in doubtful if not agrees(i)] == []
-    return len(doubtful)
 
 
 def completion_body(stack: Stack, number: int) -> dict[str, Any]:
@@ -141,7 +129,7 @@ def test_generated_completions_agree(stack: Stack, rpc: Client, figure: Figure) 
         body = bodies[number]
         return completed_over_http(stack, body) == rpc_dialogue.completed(rpc, body)
 
-    again = differing(both, NUM_COMPLETIONS)
+    again = differing(both, NUM_COMPLETIONS, CONCURRENT)
 
     figure(f"HTTP and gRPC agree in {NUM_COMPLETIONS} completions, {again} of them asked again")
 
