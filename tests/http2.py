@@ -82,7 +82,9 @@ class Peer:
 
 
 @asynccontextmanager
-async def serving(script: Callable[[Peer], Awaitable[None]], port: int = 0) -> AsyncIterator[str]:
+async def serving(
+    script: Callable[[Peer], Awaitable[None]], port: int = 0, host: str = "127.0.0.1"
+) -> AsyncIterator[str]:
     """Serve every connection by a script; yield the address."""
     peers: list[asyncio.StreamWriter] = []
 
@@ -95,10 +97,10 @@ async def serving(script: Callable[[Peer], Awaitable[None]], port: int = 0) -> A
         finally:
             writer.close()
 
-    server = await asyncio.start_server(play, "127.0.0.1", port)
-    host, bound = server.sockets[0].getsockname()[:2]
+    server = await asyncio.start_server(play, host, port)
+    port = server.sockets[0].getsockname()[1]
     try:
-        yield f"{host}:{bound}"
+        yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     finally:
         server.close()
         for writer in peers:

@@ -1,6 +1,8 @@
 """Calls through a pool, on sockets, to servers that are scripted frame by frame."""
 
 import asyncio
+import errno
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -66,6 +68,18 @@ async def silent(peer: Peer) -> None:
 
 async def test_a_call_is_answered() -> None:
     async with serving(echo) as address, calls_to(address) as start:
+        assert await ask(start(), "hello") == ["hello", "hello"]
+
+
+def has_ipv6_loopback() -> bool:
+    with socket.socket(socket.AF_INET6) as probe:
+        return probe.connect_ex(("::1", 1)) == errno.ECONNREFUSED
+
+
+@pytest.mark.skipif(not has_ipv6_loopback(), reason="no IPv6 here")
+async def test_a_server_may_have_an_ipv6_address() -> None:
+    async with serving(echo, host="::1") as address, calls_to(address) as start:
+        assert address.startswith("[::1]:")
         assert await ask(start(), "hello") == ["hello", "hello"]
 
 

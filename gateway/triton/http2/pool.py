@@ -22,8 +22,8 @@ class Pool:
 
     def __init__(self, address: str, path: str) -> None:
         self.block = call_block("http", address, path)
-        self._host, _, port = address.rpartition(":")
-        self._port = int(port)
+        host, _, port = address.rpartition(":")
+        self._host, self._port = host.strip("[]"), int(port)
         self._transports: list[Transport] = []
         self._connecting: asyncio.Task[None] | None = None
         self._failure: Status | None = None
