@@ -1,9 +1,21 @@
 """What a caller's request brings along all the way to Triton: its deadline, its ids. Ambient."""
 
 import math
+import re
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from uuid import uuid4
+
+import structlog
+
+REQUEST_ID = "x-request-id"
+TRACE_CONTEXT = ("traceparent", "tracestate")
+"""W3C Trace Context, which goes on to Triton as it came."""
+
+ACCEPTABLE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+PRINTABLE = re.compile(r"[\x20-\x7e]{1,512}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +35,18 @@ class Origin:
 
 origin: ContextVar[Origin] = ContextVar("origin", default=Origin())  # noqa: B039
 """The origin of the request that the current task works for."""
+
+
+def arrive(headers: Mapping[str, str], deadline: float = math.inf) -> str:
+    """Note where the current task's request comes from; return its id, the caller's if it is sane.
+
+    From here on the id is in every log line, and with the trace context on its way to Triton.
+    """
+    given = headers.get(REQUEST_ID, "")
+    request_id = given if ACCEPTABLE_ID.fullmatch(given) else uuid4().hex
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    traced = ((name, headers.get(name, "")) for name in TRACE_CONTEXT)
+    passed_on = tuple((name, value) for name, value in traced if PRINTABLE.fullmatch(value))
+    origin.set(Origin(deadline, ((REQUEST_ID, request_id), *passed_on)))
+    return request_id

@@ -1,8 +1,6 @@
 """Around every request: its id, its log line, and the last resort when something is a bug."""
 
-import re
 import time
-from uuid import uuid4
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -10,10 +8,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import GatewayError
 from gateway.openai.errors import error_response
+from gateway.origin import REQUEST_ID, arrive
 
 log = structlog.get_logger(__name__)
-
-ACCEPTABLE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
 class RequestContext:
@@ -36,14 +33,11 @@ class _Exchange:
     """One request and its response."""
 
     def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        given = Headers(scope=scope).get("x-request-id", "")
-        self._id = given if ACCEPTABLE_ID.fullmatch(given) else uuid4().hex
+        self._id = arrive(Headers(scope=scope))
         self._app, self._scope, self._receive, self._send = app, scope, receive, send
         self._status: int | None = None
 
     async def run(self) -> None:
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=self._id)
         started = time.perf_counter()
         try:
             await self._app(self._scope, self._receive, self._on_send)
@@ -57,7 +51,7 @@ class _Exchange:
     async def _on_send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            MutableHeaders(scope=message)["x-request-id"] = self._id
+            MutableHeaders(scope=message)[REQUEST_ID] = self._id
         await self._send(message)
 
     async def _answer_failure(self) -> None:

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
-from uuid import uuid4
 
 import grpc
 import grpc.aio
@@ -16,15 +15,10 @@ from google.protobuf.message import Message
 from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
 
 from gateway.errors import GatewayError
-from gateway.openai.exchange import ACCEPTABLE_ID
-from gateway.origin import Origin, origin
+from gateway.origin import REQUEST_ID, arrive
 from gateway.rpc.errors import retry_pushback, rich_status, status_code
 
 log = structlog.get_logger(__name__)
-
-REQUEST_ID = "x-request-id"
-TRACE_CONTEXT = ("traceparent", "tracestate")
-"""W3C Trace Context, which goes on to Triton as it came."""
 
 
 @asynccontextmanager
@@ -61,15 +55,9 @@ async def exchange(method: str, request: Message, context: Any) -> AsyncIterator
 
 def _origin(context: Any) -> str:
     """Note where the call comes from; return its id, the caller's own if it is sane."""
-    metadata = dict(context.invocation_metadata())
-    given = metadata.get(REQUEST_ID, "")
-    request_id = given if ACCEPTABLE_ID.fullmatch(given) else uuid4().hex
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=request_id)
     left = context.time_remaining()
-    passed_on = tuple((name, metadata[name]) for name in TRACE_CONTEXT if name in metadata)
     deadline = math.inf if left is None else time.monotonic() + left
-    origin.set(Origin(deadline, ((REQUEST_ID, request_id), *passed_on)))
+    request_id = arrive(dict(context.invocation_metadata()), deadline)
     context.set_trailing_metadata(((REQUEST_ID, request_id),))
     return request_id
 

@@ -252,3 +252,19 @@ async def test_a_sane_request_id_is_kept_and_another_replaced() -> None:
 
     assert kept.headers["x-request-id"] == "abc-1"
     assert len(replaced.headers["x-request-id"]) == 32
+
+
+async def test_ids_and_trace_context_of_a_request_go_on_to_its_engine() -> None:
+    came: list[Any] = []
+
+    class Watched(FakeEngine):
+        async def generate(self, generation: Any) -> Any:
+            came.append(origin.get().metadata)
+            yield stop()
+
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with client(Watched()) as http:
+        headers = {"x-request-id": "abc-1", "traceparent": trace}
+        await http.post("/v1/chat/completions", json=HELLO, headers=headers)
+
+    assert came == [(("x-request-id", "abc-1"), ("traceparent", trace))]
