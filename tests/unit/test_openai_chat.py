@@ -5,6 +5,7 @@ import httpx
 import pytest
 
 from gateway.errors import EngineFailure, Overloaded
+from gateway.origin import origin
 from tests.fakes import IM_END, FakeEngine, length, stop, text
 from tests.wire import client, events
 
