@@ -121,6 +121,20 @@ async def test_another_connection_opens_when_the_server_takes_no_more_on_one() -
     assert opened == [3, 3, 2]
 
 
+async def test_a_server_that_takes_no_calls_is_not_asked_again_and_again() -> None:
+    peers = []
+
+    async def script(peer: Peer) -> None:
+        peers.append(peer)
+        await peer.greet(frames.settings([(Setting.MAX_CONCURRENT_STREAMS, 0)]))
+        await peer.receive(Kind.HEADERS)
+
+    async with serving(script) as address, calls_to(address) as start:
+        assert (await failure(start())).code == Code.UNAVAILABLE
+
+    assert len(peers) == 1
+
+
 async def test_headers_bring_the_deadline_and_the_callers_metadata() -> None:
     blocks = []
 

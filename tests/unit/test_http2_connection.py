@@ -235,12 +235,12 @@ def test_a_window_may_be_negative_for_a_while() -> None:
 
 def test_a_paused_socket_holds_requests_back_but_not_answers_to_pings() -> None:
     client = ready()
-    client.is_paused = True
+    client.pause()
     client.open(BLOCK, b"ask")
     client.receive(frames.frame(Kind.PING, 0, 0, bytes(8)))
 
     assert [kind for kind, *_ in sent(client)] == [Kind.HEADERS, Kind.PING]
-    client.is_paused = False
+    client.resume()
     assert [kind for kind, *_ in sent(client)] == [Kind.DATA]
 
 

@@ -13,6 +13,7 @@ from gateway.triton.http2.frames import (
     Setting,
 )
 from gateway.triton.http2.headers import MAX_LIST_BYTES, BlockReader, decode
+from gateway.triton.http2.outbox import Outbox
 from gateway.triton.http2.status import (
     Code,
     Status,
@@ -36,7 +37,7 @@ SETTINGS = (
 
 
 class Connection:
-    """The state of a connection; its owner sets `is_paused` while the peer takes no more bytes.
+    """The state of a connection.
 
     Every method leaves what there is to send in `data_to_send`. After a ProtocolError, that is
     the reason for the peer, and the connection is of no more use.
@@ -44,17 +45,14 @@ class Connection:
 
     def __init__(self) -> None:
         self.is_ready = False
-        self.is_paused = False
         self._streams: dict[int, Stream] = {}
-        self._unsent: dict[int, Stream] = {}
         self._frames = frames.FrameReader()
-        self._out = bytearray(frames.PREFACE + frames.settings(SETTINGS))
-        self._out += frames.window_update(0, WINDOW - DEFAULT_WINDOW)
+        self._outbox = Outbox()
+        self._outbox.add(frames.PREFACE + frames.settings(SETTINGS))
+        self._outbox.add(frames.window_update(0, WINDOW - DEFAULT_WINDOW))
         self._events: list[Event] = []
         self._window = WINDOW
-        self._send_window = DEFAULT_WINDOW
         self._stream_send_window = DEFAULT_WINDOW
-        self._frame_bytes = frames.DEFAULT_FRAME_BYTES
         self._max_streams = MAX_WINDOW
         self._next_id = 1
         self._is_leaving = False
@@ -90,15 +88,15 @@ class Connection:
         """Start a call with its header block and whole request; return its stream's id."""
         stream_id = self._next_id
         self._next_id += 2
-        stream = Stream(body, self._stream_send_window)
-        self._streams[stream_id] = self._unsent[stream_id] = stream
-        self._out += frames.headers(stream_id, block)
+        self._streams[stream_id] = Stream(body, self._stream_send_window)
+        self._outbox.add(frames.headers(stream_id, block))
+        self._outbox.add_body(stream_id, self._streams[stream_id])
         return stream_id
 
     def reset(self, stream_id: int, code: ErrorCode = ErrorCode.CANCEL) -> None:
         """Give a call up, if it has not ended; nothing more is told of it."""
         if self._forget(stream_id):
-            self._out += frames.rst_stream(stream_id, code)
+            self._outbox.add(frames.rst_stream(stream_id, code))
 
     def read(self, stream_id: int, num_bytes: int) -> None:
         """Note that a message of so many bytes was read, so that others may follow it."""
@@ -115,41 +113,30 @@ class Connection:
                 if handler := self._handlers.get(kind):
                     handler(flags, stream_id, payload)
         except ProtocolError as error:
-            self._out += frames.goaway(error.code, str(error))
+            self._outbox.add(frames.goaway(error.code, str(error)))
             raise
         events, self._events = self._events, []
         return events
 
     def data_to_send(self) -> bytes:
         """Return what is to be sent, once."""
-        if self._unsent and not self.is_paused:
-            for stream_id, stream in list(self._unsent.items()):
-                self._send_body(stream_id, stream)
-        if not self._out:
-            return b""
-        data = bytes(self._out)
-        self._out.clear()
-        return data
+        return self._outbox.take()
+
+    def pause(self) -> None:
+        """Hold requests back, while the peer takes no more bytes."""
+        self._outbox.is_paused = True
+
+    def resume(self) -> None:
+        """Send requests again."""
+        self._outbox.is_paused = False
 
     def close(self) -> None:
         """Say goodbye."""
-        self._out += frames.goaway(ErrorCode.NO_ERROR, "")
-
-    def _send_body(self, stream_id: int, stream: Stream) -> None:
-        while stream.body:
-            limit = min(self._frame_bytes, self._send_window, stream.send_window)
-            if limit <= 0:
-                return
-            piece, stream.body = stream.body[:limit], stream.body[limit:]
-            stream.send_window -= len(piece)
-            self._send_window -= len(piece)
-            flags = 0 if stream.body else END_STREAM
-            self._out += frames.frame(Kind.DATA, flags, stream_id, bytes(piece))
-        del self._unsent[stream_id]
+        self._outbox.add(frames.goaway(ErrorCode.NO_ERROR, ""))
 
     def _credit(self, stream_id: int, stream: Stream) -> None:
         if credit := stream.credit():
-            self._out += frames.window_update(stream_id, credit)
+            self._outbox.add(frames.window_update(stream_id, credit))
 
     def _check_order(self, kind: int, stream_id: int) -> None:
         if not self.is_ready:
@@ -167,12 +154,12 @@ class Connection:
         return stream
 
     def _forget(self, stream_id: int) -> Stream | None:
-        self._unsent.pop(stream_id, None)
+        self._outbox.drop_body(stream_id)
         return self._streams.pop(stream_id, None)
 
     def _end(self, stream_id: int, status: Status) -> None:
-        if stream_id in self._unsent:
-            self._out += frames.rst_stream(stream_id, ErrorCode.CANCEL)
+        if stream_id in self._outbox:
+            self._outbox.add(frames.rst_stream(stream_id, ErrorCode.CANCEL))
         self._forget(stream_id)
         self._events.append((stream_id, status))
 
@@ -183,7 +170,7 @@ class Connection:
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._window -= len(payload)
         if self._window < WINDOW // 2:
-            self._out += frames.window_update(0, WINDOW - self._window)
+            self._outbox.add(frames.window_update(0, WINDOW - self._window))
             self._window = WINDOW
         stream = self._stream(stream_id)
         if stream is None:
@@ -241,14 +228,14 @@ class Connection:
         for parameter, value in frames.read_settings(payload):
             self._set(parameter, value)
         self.is_ready = True
-        self._out += frames.frame(Kind.SETTINGS, frames.ACK, 0)
+        self._outbox.add(frames.frame(Kind.SETTINGS, frames.ACK, 0))
 
     def _set(self, parameter: int, value: int) -> None:
         if parameter == Setting.MAX_CONCURRENT_STREAMS:
             self._max_streams = value
         elif parameter == Setting.MAX_FRAME_SIZE:
             _require(frames.DEFAULT_FRAME_BYTES <= value < 2**24, f"a frame size of {value}")
-            self._frame_bytes = value
+            self._outbox.frame_bytes = value
         elif parameter == Setting.INITIAL_WINDOW_SIZE:
             _require(value <= MAX_WINDOW, "a window too wide", ErrorCode.FLOW_CONTROL_ERROR)
             change, self._stream_send_window = value - self._stream_send_window, value
@@ -268,7 +255,7 @@ class Connection:
         _require(stream_id == 0, "PING on a stream")
         _require_size(payload, 8)
         if not flags & frames.ACK:
-            self._out += frames.frame(Kind.PING, frames.ACK, 0, payload)
+            self._outbox.add(frames.frame(Kind.PING, frames.ACK, 0, payload))
 
     def _on_goaway(self, flags: int, stream_id: int, payload: bytes) -> None:
         _require(stream_id == 0, "GOAWAY on a stream")
@@ -285,9 +272,7 @@ class Connection:
         increment = frames.uint32(payload) & MAX_WINDOW
         _require(increment > 0, "a window update of nothing")
         if stream_id == 0:
-            self._send_window += increment
-            is_sane = self._send_window <= MAX_WINDOW
-            _require(is_sane, "a window too wide", ErrorCode.FLOW_CONTROL_ERROR)
+            self._outbox.widen(increment)
         elif self._stream(stream_id):
             self._widen(stream_id, increment)
 

@@ -81,6 +81,8 @@ class Pool:
         )
         try:
             await transport.ready
+            if not transport.can_open:
+                raise StatusError(Status(Code.UNAVAILABLE, "the server takes no calls"))
         except BaseException:
             transport.abort()
             raise

@@ -42,6 +42,7 @@ class Transport(asyncio.Protocol):
         self._connection = Connection()
         self._calls: dict[int, Receiver] = {}
         self._socket: asyncio.Transport | None = None
+        self._is_paused = False
 
     @property
     def can_open(self) -> bool:
@@ -102,10 +103,12 @@ class Transport(asyncio.Protocol):
             self._socket.close()
 
     def pause_writing(self) -> None:
-        self._connection.is_paused = True
+        self._is_paused = True
+        self._connection.pause()
 
     def resume_writing(self) -> None:
-        self._connection.is_paused = False
+        self._is_paused = False
+        self._connection.resume()
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -129,7 +132,7 @@ class Transport(asyncio.Protocol):
             return
         if data := self._connection.data_to_send():
             self._socket.write(data)
-            if self._connection.is_paused and self._is_swamped(self._socket):
+            if self._is_paused and self._is_swamped(self._socket):
                 log.error("triton_reads_nothing", backlog_bytes=MAX_BACKLOG_BYTES)
                 self._socket.abort()
 
