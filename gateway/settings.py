@@ -38,8 +38,8 @@ class Settings(BaseSettings):
     strict: bool = Field(False, description="Refuse unknown request fields instead of ignoring.")
 
     # How it speaks to Triton
-    transport: Literal["grpc", "http2"] = Field(
-        default="grpc", description="Carries Triton's streams: grpc.aio, or our own HTTP/2 client."
+    transport: Literal["http2", "grpc"] = Field(
+        default="http2", description="Carries Triton's streams: our own HTTP/2 client, or grpc.aio."
     )
 
     # How it streams and stops

@@ -23,15 +23,15 @@ OPTIONS = (
 
 STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 
-TransportName = Literal["grpc", "http2"]
-"""What carries the streams: grpc.aio, or our own HTTP/2 client. All else goes by grpc.aio."""
+TransportName = Literal["http2", "grpc"]
+"""What carries the streams: our own HTTP/2 client, or grpc.aio. All else goes by grpc.aio."""
 
 
 class Channel:
     """The way to `address`, a HOST:PORT; its streams may last `timeout_s` seconds."""
 
     def __init__(
-        self, address: str, timeout_s: float | None = None, transport: TransportName = "grpc"
+        self, address: str, timeout_s: float | None = None, transport: TransportName = "http2"
     ) -> None:
         self.address = address
         self._timeout_s = timeout_s

@@ -21,7 +21,7 @@ async def connect(
     max_model_len: int | None,
     codec: TextCodec,
     timeout_s: float | None = None,
-    transport: TransportName = "grpc",
+    transport: TransportName = "http2",
 ) -> Engine:
     """Probe what kind of model it is and return the engine for it.
 
