@@ -34,12 +34,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         contenders = [*CONTENDERS, smg(Path(folder))] if options.peers else [*CONTENDERS]
         contenders = [contender for contender in contenders if options.only in contender.name]
-        tokenizer = Path(folder, "llama-3.1")
-        source = Path(llama_models.llama3.__file__).parent / "tokenizer.model"
-        convert(source, tokenizer, "llama-3.1")
-        results = compare(contenders, options.repeats, tokenizer)
+        results = compare(contenders, options.repeats, llama_tokenizer(Path(folder)))
     print(results.to_markdown())
     results.write(options.output)
+
+
+def llama_tokenizer(folder: Path) -> Path:
+    """Write Llama 3.1's tokenizer below a folder; return where."""
+    tokenizer = folder / "llama-3.1"
+    source = Path(llama_models.llama3.__file__).parent / "tokenizer.model"
+    convert(source, tokenizer, "llama-3.1")
+    # Where it is missing, SMG asks a hub for it again and again and waits five seconds each time.
+    (tokenizer / "config.json").write_text('{"model_type": "llama"}')
+    return tokenizer
 
 
 def compare(contenders: list[Contender], repeats: int, tokenizer: Path) -> Results:
