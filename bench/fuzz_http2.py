@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from hpack import Encoder
 
-from gateway.triton.http2 import frames
-from gateway.triton.http2.connection import Connection
-from gateway.triton.http2.frames import ErrorCode, Kind, ProtocolError, Setting
-from gateway.triton.http2.messages import prefixed
+from gateway.http2 import frames
+from gateway.http2.connection import Connection
+from gateway.http2.frames import ErrorCode, Kind, ProtocolError, Setting
+from gateway.http2.messages import prefixed
 
 NUM_STREAMS = 4
 BODY = bytes(100)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from hpack import Decoder, Encoder
 
-from gateway.triton.http2.frames import (
+from gateway.http2.frames import (
     END_HEADERS,
     END_STREAM,
     PREFACE,
@@ -16,7 +16,7 @@ from gateway.triton.http2.frames import (
     frame,
     settings,
 )
-from gateway.triton.http2.messages import prefixed
+from gateway.http2.messages import prefixed
 
 OK_HEADERS = ((":status", "200"), ("content-type", "application/grpc"))
 

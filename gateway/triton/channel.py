@@ -7,9 +7,9 @@ import grpc.aio
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
+from gateway.http2.call import Call
+from gateway.http2.pool import Pool
 from gateway.origin import origin
-from gateway.triton.http2.call import Call
-from gateway.triton.http2.pool import Pool
 
 OPTIONS = (
     ("grpc.max_receive_message_length", -1),

@@ -20,7 +20,7 @@ from gateway.errors import (
     Overloaded,
     UnsupportedParameter,
 )
-from gateway.triton.http2.status import StatusError
+from gateway.http2.status import StatusError
 
 ADAPTER_NOT_HELD = "adapter_not_held"
 

@@ -19,13 +19,13 @@ from gateway.embedded import Ports, TritonServer
 from gateway.engine import Engine
 from gateway.errors import ContextTooLong, EngineFailure, EngineTimeout, EngineUnavailable
 from gateway.generation import Delta, Finished, Generation, Item, Prompt, Sampling
+from gateway.http2.call import Call
+from gateway.http2.pool import Pool
+from gateway.http2.status import Code, StatusError
 from gateway.prompt.tokenizer import Tokenizer
 from gateway.triton.channel import STREAM_METHOD, Channel, TransportName
 from gateway.triton.connect import connect
 from gateway.triton.contract import read_contract
-from gateway.triton.http2.call import Call
-from gateway.triton.http2.pool import Pool
-from gateway.triton.http2.status import Code, StatusError
 from gateway.triton.tensors import encode_request
 from tests.e2e.conftest import free_port
 from tests.integration.inference import Client

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from gateway.triton.http2 import frames, pool, stream
-from gateway.triton.http2.call import Call
-from gateway.triton.http2.frames import ErrorCode, Kind, Setting
-from gateway.triton.http2.pool import Pool
-from gateway.triton.http2.status import Code, StatusError
+from gateway.http2 import frames, pool, stream
+from gateway.http2.call import Call
+from gateway.http2.frames import ErrorCode, Kind, Setting
+from gateway.http2.pool import Pool
+from gateway.http2.status import Code, StatusError
 from tests.http2 import Peer, message, read_block, response, serving, trailers
 
 

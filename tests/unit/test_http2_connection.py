@@ -2,9 +2,9 @@
 
 import pytest
 
-from gateway.triton.http2 import connection, frames, stream
-from gateway.triton.http2.connection import Connection
-from gateway.triton.http2.frames import (
+from gateway.http2 import connection, frames, stream
+from gateway.http2.connection import Connection
+from gateway.http2.frames import (
     END_HEADERS,
     END_STREAM,
     PADDED,
@@ -14,9 +14,9 @@ from gateway.triton.http2.frames import (
     ProtocolError,
     Setting,
 )
-from gateway.triton.http2.headers import MAX_BLOCK_BYTES
-from gateway.triton.http2.messages import prefixed
-from gateway.triton.http2.status import Code, Status
+from gateway.http2.headers import MAX_BLOCK_BYTES
+from gateway.http2.messages import prefixed
+from gateway.http2.status import Code, Status
 from tests.http2 import block, data, message, response, trailers
 
 BLOCK = bytes.fromhex("2083")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.triton.http2 import frames
-from gateway.triton.http2.frames import ErrorCode, FrameReader, Kind, ProtocolError, Setting
+from gateway.http2 import frames
+from gateway.http2.frames import ErrorCode, FrameReader, Kind, ProtocolError, Setting
 
 PROTOCOL_ERROR = ErrorCode.PROTOCOL_ERROR
 GOLDEN = [

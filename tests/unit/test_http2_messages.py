@@ -5,10 +5,10 @@ from hpack import Decoder, Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.triton.http2 import headers
-from gateway.triton.http2.frames import ErrorCode, ProtocolError
-from gateway.triton.http2.messages import MAX_MESSAGE_BYTES, MessageReader, prefixed
-from gateway.triton.http2.status import (
+from gateway.http2 import headers
+from gateway.http2.frames import ErrorCode, ProtocolError
+from gateway.http2.messages import MAX_MESSAGE_BYTES, MessageReader, prefixed
+from gateway.http2.status import (
     Code,
     Status,
     StatusError,

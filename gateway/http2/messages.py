@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 
-from gateway.triton.http2.status import Code, Status, StatusError
+from gateway.http2.status import Code, Status, StatusError
 
 PREFIX_BYTES = 5
 MAX_MESSAGE_BYTES = 64 * 2**20

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from hpack import Decoder, Encoder, HPACKError
 
-from gateway.triton.http2.frames import ErrorCode, ProtocolError
+from gateway.http2.frames import ErrorCode, ProtocolError
 
 MAX_BLOCK_BYTES = 2**15
 MAX_LIST_BYTES = 2**16

@@ -3,9 +3,9 @@
 import asyncio
 import math
 
-from gateway.triton.http2.headers import call_block
-from gateway.triton.http2.status import Code, Status, StatusError
-from gateway.triton.http2.transport import Transport
+from gateway.http2.headers import call_block
+from gateway.http2.status import Code, Status, StatusError
+from gateway.http2.transport import Transport
 
 CONNECT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 1.0

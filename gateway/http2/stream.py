@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from gateway.triton.http2.frames import DEFAULT_WINDOW, MAX_WINDOW
-from gateway.triton.http2.messages import PREFIX_BYTES, MessageReader
-from gateway.triton.http2.status import Code, Status, StatusError, check_response
+from gateway.http2.frames import DEFAULT_WINDOW, MAX_WINDOW
+from gateway.http2.messages import PREFIX_BYTES, MessageReader
+from gateway.http2.status import Code, Status, StatusError, check_response
 
 WINDOW = DEFAULT_WINDOW
 

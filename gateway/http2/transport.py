@@ -7,9 +7,9 @@ from typing import Protocol, cast
 
 import structlog
 
-from gateway.triton.http2.connection import Connection
-from gateway.triton.http2.frames import ProtocolError
-from gateway.triton.http2.status import Code, Status, StatusError
+from gateway.http2.connection import Connection
+from gateway.http2.frames import ProtocolError
+from gateway.http2.status import Code, Status, StatusError
 
 log = structlog.get_logger(__name__)
 
@@ -123,7 +123,7 @@ class Transport(asyncio.Protocol):
             call.receive(status)
 
     def _fail(self, error: ProtocolError) -> None:
-        log.error("triton_broke_http2", error=str(error), code=error.code.name)
+        log.error("peer_broke_http2", error=str(error), code=error.code.name)
         self._flush()
         self.abort()
 
@@ -133,7 +133,7 @@ class Transport(asyncio.Protocol):
         if data := self._connection.data_to_send():
             self._socket.write(data)
             if self._is_paused and self._is_swamped(self._socket):
-                log.error("triton_reads_nothing", backlog_bytes=MAX_BACKLOG_BYTES)
+                log.error("peer_reads_nothing", backlog_bytes=MAX_BACKLOG_BYTES)
                 self._socket.abort()
 
     def _is_swamped(self, transport: asyncio.Transport) -> bool:

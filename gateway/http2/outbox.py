@@ -1,7 +1,7 @@
 """What a connection is to send: control frames at once, requests as the peer's windows allow."""
 
-from gateway.triton.http2 import frames
-from gateway.triton.http2.frames import (
+from gateway.http2 import frames
+from gateway.http2.frames import (
     DEFAULT_FRAME_BYTES,
     DEFAULT_WINDOW,
     END_STREAM,
@@ -10,7 +10,7 @@ from gateway.triton.http2.frames import (
     Kind,
     ProtocolError,
 )
-from gateway.triton.http2.stream import Stream
+from gateway.http2.stream import Stream
 
 
 class Outbox:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from gateway.triton.http2 import frames
-from gateway.triton.http2.frames import (
+from gateway.http2 import frames
+from gateway.http2.frames import (
     DEFAULT_WINDOW,
     END_STREAM,
     MAX_WINDOW,
@@ -12,16 +12,16 @@ from gateway.triton.http2.frames import (
     ProtocolError,
     Setting,
 )
-from gateway.triton.http2.headers import MAX_LIST_BYTES, BlockReader, decode
-from gateway.triton.http2.outbox import Outbox
-from gateway.triton.http2.status import (
+from gateway.http2.headers import MAX_LIST_BYTES, BlockReader, decode
+from gateway.http2.outbox import Outbox
+from gateway.http2.status import (
     Code,
     Status,
     StatusError,
     status_of_reset,
     status_of_trailers,
 )
-from gateway.triton.http2.stream import Stream
+from gateway.http2.stream import Stream
 
 Event = tuple[int, bytes | Status]
 """A stream's id, and a message that arrived on it or the status that it ended with."""

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
-from gateway.triton.http2.headers import literals, timeout
-from gateway.triton.http2.messages import prefixed
-from gateway.triton.http2.pool import Pool
-from gateway.triton.http2.status import Code, Status, StatusError
-from gateway.triton.http2.transport import Transport
+from gateway.http2.headers import literals, timeout
+from gateway.http2.messages import prefixed
+from gateway.http2.pool import Pool
+from gateway.http2.status import Code, Status, StatusError
+from gateway.http2.transport import Transport
 
 Answer = TypeVar("Answer")
 

@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from gateway.triton.http2.frames import ErrorCode
+from gateway.http2.frames import ErrorCode
 
 
 class Code(IntEnum):
