@@ -149,7 +149,7 @@ def _feed(rng: random.Random, client: Connection, wire: bytes, findings: Finding
         findings.events += len(events)
         for stream_id, item in events:
             if isinstance(item, bytes) and rng.random() < 0.7:
-                client.read(stream_id, len(item))
+                client.read(stream_id, [item])
     num_frames = len(wire) // frames.HEADER_BYTES + 1
     limit = NUM_STREAMS * (len(BODY) + MAX_OUT_PER_FRAME) + num_frames * MAX_OUT_PER_FRAME
     assert len(client.data_to_send()) <= limit, "a few frames made the client say too much"

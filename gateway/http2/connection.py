@@ -1,6 +1,6 @@
 """One HTTP/2 connection of a gRPC client, without its socket: bytes in, events and bytes out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.http2 import frames
 from gateway.http2.frames import (
@@ -98,11 +98,13 @@ class Connection:
         if self._forget(stream_id):
             self._outbox.add(frames.rst_stream(stream_id, code))
 
-    def read(self, stream_id: int, num_bytes: int) -> None:
-        """Note that a message of so many bytes was read, so that others may follow it."""
-        if stream := self._streams.get(stream_id):
-            stream.read(num_bytes)
-            self._credit(stream_id, stream)
+    def read(self, stream_id: int, messages: Sequence[bytes]) -> bool:
+        """Note that messages were read, so that others may follow; tell if that is to be sent."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return False
+        stream.read(messages)
+        return self._credit(stream_id, stream)
 
     def receive(self, data: bytes) -> list[Event]:
         """Return what came of the data. Raises ProtocolError."""
@@ -134,9 +136,10 @@ class Connection:
         """Say goodbye."""
         self._outbox.add(frames.goaway(ErrorCode.NO_ERROR, ""))
 
-    def _credit(self, stream_id: int, stream: Stream) -> None:
+    def _credit(self, stream_id: int, stream: Stream) -> bool:
         if credit := stream.credit():
             self._outbox.add(frames.window_update(stream_id, credit))
+        return credit > 0
 
     def _check_order(self, kind: int, stream_id: int) -> None:
         if not self.is_ready:

@@ -1,6 +1,6 @@
 """What a connection knows of one of its streams: windows, request, how far the call has come."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gateway.http2.frames import DEFAULT_WINDOW, MAX_WINDOW
 from gateway.http2.messages import PREFIX_BYTES, MessageReader
@@ -50,9 +50,10 @@ class Stream:
             self._unread += PREFIX_BYTES + len(message)
             yield message
 
-    def read(self, num_bytes: int) -> None:
-        """Note that a message of so many bytes has been read."""
-        self._unread -= PREFIX_BYTES + num_bytes
+    def read(self, messages: Sequence[bytes]) -> None:
+        """Note that these messages have been read."""
+        for message in messages:
+            self._unread -= PREFIX_BYTES + len(message)
 
     def credit(self) -> int:
         """Return what the window may grow by, if that is worth a frame, and let it grow.
