@@ -70,7 +70,7 @@ class Connection(Endpoint[Stream, Event]):
         if stream is None:
             return False
         stream.read(messages)
-        return self._credit(stream_id, stream)
+        return self._credit(stream_id, stream) if stream.is_narrow else False
 
     def _credit(self, stream_id: int, stream: Stream) -> bool:
         if credit := stream.credit():
@@ -101,7 +101,7 @@ class Connection(Endpoint[Stream, Event]):
             return
         if is_end:
             self._end(stream_id, status_of_trailers({}))
-        else:
+        elif stream.is_narrow:
             self._credit(stream_id, stream)
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
