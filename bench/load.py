@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import aiohttp
 import orjson
 
+EVENT = b"data: "
 DONE = b"data: [DONE]\n\n"
+TAIL_BYTES = 2048
+"""Enough of a stream's end for the usage and what follows it."""
 
 
 @dataclass(frozen=True)
@@ -32,25 +35,39 @@ class Load:
         return self.num_requests * self.tokens
 
     def body(self, number: int = 0) -> bytes:
-        """Return a request, which ignores end tokens."""
-        return orjson.dumps(
-            {
-                "model": self.model,
-                "messages": [{"role": "user", "content": f"{number}: {self.prompt}"}],
-                "max_tokens": self.tokens,
-                "ignore_eos": True,
-                "stream": self.stream,
-            }
-        )
+        """Return a request, which ignores end tokens and asks for the usage."""
+        body = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": f"{number}: {self.prompt}"}],
+            "max_tokens": self.tokens,
+            "ignore_eos": True,
+            "stream": self.stream,
+        }
+        if self.stream:
+            body["stream_options"] = {"include_usage": True}
+        return orjson.dumps(body)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer, read to its end: when its first bytes came, its events, its tokens by usage."""
+
+    first_token_s: float
+    events: int
+    tokens: int
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a load; times in seconds. `events` counts all that streams carried."""
+    """What came of a load; times in seconds. `events` counts all that streams carried.
+
+    `tokens` are those that the answers' usage tells: a chunk may carry several.
+    """
 
     duration_s: float
     first_token_s: list[float]
     events: int
+    tokens: int
     failures: list[str]
 
     @property
@@ -64,7 +81,7 @@ async def run(load: Load, on_open: Callable[[], None] = lambda: None) -> Outcome
     timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         bodies = [load.body(number) for number in range(load.num_requests)]
-        results: list[tuple[float, int] | BaseException] = []
+        results: list[Answer | BaseException] = []
         started = time.perf_counter()
         for at in range(0, len(bodies), load.streams):
             requests = [
@@ -73,27 +90,42 @@ async def run(load: Load, on_open: Callable[[], None] = lambda: None) -> Outcome
             results += await asyncio.gather(*requests, return_exceptions=True)
         duration_s = time.perf_counter() - started
     answers = [result for result in results if not isinstance(result, BaseException)]
-    failures = [repr(result) for result in results if isinstance(result, BaseException)]
     return Outcome(
-        duration_s, [first for first, _ in answers], sum(events for _, events in answers), failures
+        duration_s,
+        [answer.first_token_s for answer in answers],
+        sum(answer.events for answer in answers),
+        sum(answer.tokens for answer in answers),
+        [repr(result) for result in results if isinstance(result, BaseException)],
     )
 
 
 async def _one(
     session: aiohttp.ClientSession, load: Load, body: bytes, on_open: Callable[[], None]
-) -> tuple[float, int]:
+) -> Answer:
     started = time.perf_counter()
     headers = {"Content-Type": "application/json"}
     url = f"{load.url}/v1/chat/completions"
     async with session.post(url, data=body, headers=headers) as response:
         response.raise_for_status()
-        first, events, end = 0.0, 0, b""
+        if not load.stream:
+            whole = orjson.loads(await response.read())
+            return Answer(time.perf_counter() - started, 0, whole["usage"]["completion_tokens"])
+        first, events, tail = 0.0, 0, b""
         async for data in response.content.iter_any():
             if not first:
                 first = time.perf_counter() - started
                 on_open()
-            events += data.count(b"data: ")
-            end = (end + data)[-len(DONE) :]
-        if load.stream and end != DONE:
-            raise ConnectionError("the stream was cut short")
-        return first, events
+            events += data.count(EVENT)
+            tail = (tail + data)[-TAIL_BYTES:]
+        return Answer(first, events, stream_tokens(tail))
+
+
+def stream_tokens(tail: bytes) -> int:
+    """Return the tokens that a stream's last chunk tells. Raises ConnectionError without one."""
+    if not tail.endswith(DONE):
+        raise ConnectionError("the stream was cut short")
+    _, _, last = tail.removesuffix(DONE).rpartition(EVENT)
+    usage = orjson.loads(last).get("usage")
+    if not usage:
+        raise ConnectionError("the last chunk has no usage")
+    return int(usage["completion_tokens"])
