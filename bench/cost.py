@@ -7,6 +7,8 @@ import asyncio
 import itertools
 import statistics
 
+import uvloop
+
 from bench.contenders import MODEL, Running
 from bench.load import Load, Outcome, run
 from bench.process import cpu_s, rss_mib
@@ -35,7 +37,7 @@ def all_figures(gateway: Running) -> dict[str, float]:
     """Return what a gateway costs over a mock; raise RuntimeError if it loses a stream."""
     _warm_up(gateway)
     figures = {"rss_mib": rss_mib(gateway.pid)}
-    figures["kib_per_stream"] = asyncio.run(_kib_per_stream(gateway))
+    figures["kib_per_stream"] = uvloop.run(_kib_per_stream(gateway))
     gateway.set_pace(0)
     figures["first_token_ms"] = _first_token_ms(gateway)
     cpu, load, _ = _cost(gateway, streams=32, tokens=64, rounds=20, stream=False)
@@ -62,7 +64,7 @@ def figures_over_triton(gateway: Running) -> dict[str, float]:
 def measure(load: Load, pid: int) -> tuple[float, Outcome]:
     """Run a load; return the gateway's CPU seconds for it, and the outcome."""
     before = cpu_s(pid)
-    outcome = asyncio.run(run(load))
+    outcome = uvloop.run(run(load))
     return cpu_s(pid) - before, outcome
 
 

@@ -5,13 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import aiohttp
 import orjson
 
-EVENT = b"data: "
-DONE = b"data: [DONE]\n\n"
-TAIL_BYTES = 2048
-"""Enough of a stream's end for the usage and what follows it."""
+from bench.client import Answer, Connection, post
 
 
 @dataclass(frozen=True)
@@ -49,15 +45,6 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One answer, read to its end: when its first bytes came, its events, its tokens by usage."""
-
-    first_token_s: float
-    events: int
-    tokens: int
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What came of a load; times in seconds. `events` counts all that streams carried.
 
@@ -77,55 +64,31 @@ class Outcome:
 
 async def run(load: Load, on_open: Callable[[], None] = lambda: None) -> Outcome:
     """Send the load; call `on_open` at each first token; return when all streams have ended."""
-    connector = aiohttp.TCPConnector(limit=0)
-    timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        bodies = [load.body(number) for number in range(load.num_requests)]
-        results: list[Answer | BaseException] = []
-        started = time.perf_counter()
-        for at in range(0, len(bodies), load.streams):
-            requests = [
-                _one(session, load, body, on_open) for body in bodies[at : at + load.streams]
-            ]
-            results += await asyncio.gather(*requests, return_exceptions=True)
-        duration_s = time.perf_counter() - started
+
+    def on_events(before: float, _: float) -> None:
+        if not before:
+            on_open()
+
+    opening = [Connection.open(load.url, on_events) for _ in range(load.streams)]
+    connections = await asyncio.gather(*opening)
+    requests = [post(load.url, load.body(number)) for number in range(load.num_requests)]
+    results: list[Answer | BaseException] = []
+    started = time.monotonic()
+    for at in range(0, len(requests), load.streams):
+        asking = map(Connection.ask, connections, requests[at : at + load.streams])
+        results += await asyncio.gather(*asking, return_exceptions=True)
+    duration_s = time.monotonic() - started
+    for connection in connections:
+        connection.close()
+    return _outcome(duration_s, results)
+
+
+def _outcome(duration_s: float, results: list[Answer | BaseException]) -> Outcome:
     answers = [result for result in results if not isinstance(result, BaseException)]
     return Outcome(
         duration_s,
-        [answer.first_token_s for answer in answers],
+        [answer.first_at - answer.sent_at for answer in answers],
         sum(answer.events for answer in answers),
         sum(answer.tokens for answer in answers),
         [repr(result) for result in results if isinstance(result, BaseException)],
     )
-
-
-async def _one(
-    session: aiohttp.ClientSession, load: Load, body: bytes, on_open: Callable[[], None]
-) -> Answer:
-    started = time.perf_counter()
-    headers = {"Content-Type": "application/json"}
-    url = f"{load.url}/v1/chat/completions"
-    async with session.post(url, data=body, headers=headers) as response:
-        response.raise_for_status()
-        if not load.stream:
-            whole = orjson.loads(await response.read())
-            return Answer(time.perf_counter() - started, 0, whole["usage"]["completion_tokens"])
-        first, events, tail = 0.0, 0, b""
-        async for data in response.content.iter_any():
-            if not first:
-                first = time.perf_counter() - started
-                on_open()
-            events += data.count(EVENT)
-            tail = (tail + data)[-TAIL_BYTES:]
-        return Answer(first, events, stream_tokens(tail))
-
-
-def stream_tokens(tail: bytes) -> int:
-    """Return the tokens that a stream's last chunk tells. Raises ConnectionError without one."""
-    if not tail.endswith(DONE):
-        raise ConnectionError("the stream was cut short")
-    _, _, last = tail.removesuffix(DONE).rpartition(EVENT)
-    usage = orjson.loads(last).get("usage")
-    if not usage:
-        raise ConnectionError("the last chunk has no usage")
-    return int(usage["completion_tokens"])
