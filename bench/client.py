@@ -74,6 +74,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, on_events: OnEvents = _ignore) -> None:
         self._on_events = on_events
         self._transport: asyncio.Transport | None = None
+        self._tail: bytes
         self._ended: asyncio.Future[None] | None = None
         self._reset()
 
