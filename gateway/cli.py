@@ -85,7 +85,7 @@ def serve(
     grpc_port: GrpcPort = None,
 ) -> None:
     """Run the gateway alone, in front of any Triton."""
-    from gateway.serve import run
+    from gateway.launch import launch
     from gateway.settings import (
         ModelSettings,
         SettingsError,
@@ -97,7 +97,7 @@ def serve(
     try:
         settings = load_settings(port=http_port, host=host, grpc_host=host, grpc_port=grpc_port)
         if models is not None:
-            run(settings, load_models_file(models).models)
+            launch(settings, load_models_file(models).models)
         elif tokenizer is not None:
             one = ModelSettings(
                 id=model_id or tokenizer.resolve().name,
@@ -106,7 +106,7 @@ def serve(
                 template=template,
                 max_model_len=max_model_len,
             )
-            run(settings, [one])
+            launch(settings, [one])
         else:
             raise SettingsError("say what to serve: --tokenizer DIR, or --models FILE")
     except SettingsError as error:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import uvloop
 
 from gateway.app import create_app
-from gateway.connect import check_contracts, connect_models, load_blueprint
+from gateway.connect import connect_at_once, connect_models, load_blueprint
 from gateway.models import Models
 from gateway.rpc.server import RpcServer
 from gateway.server import free_port, listen, serve
@@ -29,10 +29,10 @@ def run(settings: Settings, model_settings: Sequence[ModelSettings]) -> None:
 
     async def main() -> None:
         try:
-            await check_contracts(blueprints)
+            waiting = await connect_at_once(models, blueprints)
         except ContractMismatch as error:
             raise SettingsError(str(error)) from error
-        app = create_app(settings, models, connect_models(models, blueprints))
+        app = create_app(settings, models, connect_models(models, waiting))
         await serve(app, listener, settings, rpc)
 
     uvloop.run(main())

@@ -65,6 +65,7 @@ async def serve(
     await rpc.start()
     gc.collect()
     gc.freeze()
+    gc.enable()
     companion = asyncio.ensure_future(alongside()) if alongside else None
     try:
         await _Server(config, rpc, settings.drain_s).serve(sockets=[listener])

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -127,6 +126,8 @@ class ModelsFile(ModelFileModel):
 
 def load_models_file(path: Path) -> ModelsFile:
     """Read a YAML models file; its paths become absolute. Raises SettingsError."""
+    import yaml  # not at the top: a gateway of one model starts without it
+
     try:
         parsed = ModelsFile.model_validate(yaml.safe_load(path.read_text()))
     except (OSError, yaml.YAMLError) as error:

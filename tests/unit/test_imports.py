@@ -32,6 +32,7 @@ FLOORS = (
     {"gateway.health", "gateway.rpc"},
     {"gateway.app", "gateway.server"},
     {"gateway.serve", "gateway.up", "gateway.render", "gateway.bench"},
+    {"gateway.launch"},
     {"gateway.cli"},
     {"gateway.__main__"},
 )
