@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     )
     grpc_channelz: bool = Field(False, description="Tell of connections and calls over gRPC.")
 
+    # How many serve
+    workers: int = Field(1, ge=1, description="Processes that share the ports.")
+
     # What it accepts
     max_body_bytes: int = Field(16 * 2**20, gt=0, description="Largest request body.")
     body_timeout_s: float = Field(30, gt=0, description="Seconds a request body may take.")

@@ -25,7 +25,7 @@ FLOORS = (
         "gateway.platform",
         "gateway.telemetry",
     },
-    {"gateway.prompt", "gateway.triton", "gateway.embedded"},
+    {"gateway.prompt", "gateway.triton", "gateway.embedded", "gateway.workers"},
     {"gateway.output"},
     {"gateway.models", "gateway.reply", "gateway.lengths"},
     {"gateway.openai", "gateway.connect"},
