@@ -52,9 +52,14 @@ class _AioCall:
     async def done_writing(self) -> None:
         await self._call.done_writing()
 
-    async def __aiter__(self) -> AsyncIterator[Sequence[bytes]]:
-        async for message in self._call:
-            yield (message,)
+    def __aiter__(self) -> "_AioCall":
+        return self
+
+    async def __anext__(self) -> Sequence[bytes]:
+        message = await self._call.read()
+        if message is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return (message,)
 
     def cancel(self) -> None:
         self._call.cancel()
