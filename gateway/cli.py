@@ -47,7 +47,9 @@ def up(
     from gateway.up import Stack, UpFailed
 
     try:
-        settings = load_settings(port=http_port, host=host, grpc_host=host, grpc_port=grpc_port)
+        settings = load_settings(
+            port=http_port, host=host, grpc_host=host, grpc_port=grpc_port, workers=1
+        )
         Stack(settings, repository, engine, triton_grpc_port).run()
     except (SettingsError, UpFailed) as error:
         _fail(error)
