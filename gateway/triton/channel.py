@@ -11,6 +11,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from gateway.http2.call import Call
 from gateway.http2.pool import Pool
 from gateway.origin import origin
+from gateway.triton.tls import Tls
 
 OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -69,13 +70,19 @@ class Channel:
     """The way to `address`, a HOST:PORT; its streams may last `timeout_s` seconds."""
 
     def __init__(
-        self, address: str, timeout_s: float | None = None, transport: TransportName = "http2"
+        self,
+        address: str,
+        timeout_s: float | None = None,
+        transport: TransportName = "http2",
+        tls: Tls | None = None,
     ) -> None:
         self.address = address
         self._timeout_s = timeout_s
-        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        self._channel = _channel(address, tls)
         self._stub = GRPCInferenceServiceStub(self._channel)
-        self._pool = Pool(address, STREAM_METHOD) if transport == "http2" else None
+        self._pool: Pool | None = None
+        if transport == "http2":
+            self._pool = Pool(address, STREAM_METHOD, tls.context() if tls else None)
         self._stream = self._channel.stream_stream(
             STREAM_METHOD, request_serializer=pb.ModelInferRequest.SerializeToString
         )
@@ -107,3 +114,9 @@ class Channel:
         if self._pool:
             await self._pool.close()
         await self._channel.close()
+
+
+def _channel(address: str, tls: Tls | None) -> Any:
+    if tls:
+        return grpc.aio.secure_channel(address, tls.credentials(), options=OPTIONS)
+    return grpc.aio.insecure_channel(address, options=OPTIONS)

@@ -75,10 +75,8 @@ class Server:
     async def engine(
         self, timeout_s: float | None = 30, transport: TransportName = "http2"
     ) -> AsyncIterator[Engine]:
-        address, tokenizer = self.triton.grpc_address, self.tokenizer
-        engine = await connect(
-            address, "tensorrt_llm", tokenizer.vocab_size, None, tokenizer, timeout_s, transport
-        )
+        channel, tokenizer = Channel(self.triton.grpc_address, timeout_s, transport), self.tokenizer
+        engine = await connect(channel, "tensorrt_llm", tokenizer.vocab_size, None, tokenizer)
         try:
             yield engine
         finally:
