@@ -29,14 +29,20 @@ TransportName = Literal["http2", "grpc"]
 """What carries the streams: our own HTTP/2 client, or grpc.aio. All else goes by grpc.aio."""
 
 
+Batches = AsyncIterator[Sequence[bytes]]
+"""Serialised messages as they come, those together that are there."""
+
+
 class StreamCall(Protocol):
-    """A call with one request; its messages come serialised, those together that are there."""
+    """A call with one request, and the messages that come of it."""
+
+    def __aiter__(self) -> Batches: ...
+
+    async def __anext__(self) -> Sequence[bytes]: ...
 
     async def write(self, request: Any) -> None: ...
 
     async def done_writing(self) -> None: ...
-
-    def __aiter__(self) -> AsyncIterator[Sequence[bytes]]: ...
 
     def cancel(self) -> None: ...
 
