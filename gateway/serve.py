@@ -48,8 +48,7 @@ def _run_workers(settings: Settings, blueprints: Sequence[Blueprint]) -> None:
     Nothing before may have started a thread, an event loop or gRPC's core: forks would lose them.
     """
     log.info("sharing_ports", http=settings.port, grpc=settings.grpc_port)
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # so that no collection in a worker touches, and so copies, what all share
 
     def work(number: int, serves: Callable[[], None]) -> None:
         configure_logs(settings.log_level, settings.log_format, worker=number)
