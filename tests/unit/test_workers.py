@@ -24,12 +24,11 @@ except WorkersFailed as error:
 """
 
 
-def supervise(*work: str) -> str:
-    """Return what two workers and their parent print."""
+def supervise(*work: str) -> "subprocess.CompletedProcess[str]":
+    """Return what two workers and their parent print and log."""
     body = "".join(f"    {line}\n" for line in work)
     command = [sys.executable, "-c", SUPERVISED.format(work=body)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    return done.stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
 
 
 def test_a_place_stays_empty_longer_after_each_worker_that_dies_soon() -> None:
@@ -56,13 +55,15 @@ def test_an_ending_tells_why(ending: Ending, told: str) -> None:
 
 
 def test_what_keeps_a_worker_from_starting_ends_the_parent() -> None:
-    assert supervise("raise SettingsError('no such port')") == "no such port\n"
+    told = supervise("raise SettingsError('no such port')")
+
+    assert told.stdout == "no such port\n"
 
 
 def test_a_worker_that_dies_before_it_serves_ends_the_parent() -> None:
     told = supervise("time.sleep(number if number == 1 else 60)", "os._exit(7)")
 
-    assert told == "worker 1 ended before it served: exit status 7\n"
+    assert told.stdout == "worker 1 ended before it served: exit status 7\n"
 
 
 def test_workers_that_served_and_died_are_replaced_until_a_signal() -> None:
@@ -75,7 +76,7 @@ def test_workers_that_served_and_died_are_replaced_until_a_signal() -> None:
         "time.sleep(60)",
     )
 
-    assert sorted(told.split()) == ["1", "1", "2"]
+    assert sorted(told.stdout.split()) == ["1", "1", "2"]
 
 
 def test_a_worker_that_does_not_drain_is_told_of() -> None:
@@ -86,4 +87,11 @@ def test_a_worker_that_does_not_drain_is_told_of() -> None:
         "time.sleep(60)",
     )
 
-    assert told == "a worker did not drain: exit status 7\n"
+    assert told.stdout == "a worker did not drain: exit status 7\n"
+
+
+def test_a_bug_in_a_worker_is_logged_with_its_traceback() -> None:
+    told = supervise("raise KeyError('who')")
+
+    assert "KeyError: 'who'" in told.stderr
+    assert told.stdout.endswith("ended before it served: exit status 1\n")
