@@ -39,7 +39,7 @@ class Kind(IntEnum):
 
 
 class Setting(IntEnum):
-    """Parameters of SETTINGS that matter to a client."""
+    """Parameters of SETTINGS that matter here."""
 
     HEADER_TABLE_SIZE = 0x1
     ENABLE_PUSH = 0x2
@@ -151,9 +151,10 @@ def rst_stream(stream_id: int, code: ErrorCode) -> bytes:
     return frame(Kind.RST_STREAM, 0, stream_id, _UINT32.pack(code))
 
 
-def goaway(code: ErrorCode, message: str) -> bytes:
-    """Return a GOAWAY frame of a client, which never took a stream of the server's."""
-    return frame(Kind.GOAWAY, 0, 0, bytes(4) + _UINT32.pack(code) + message.encode())
+def goaway(code: ErrorCode, message: str, last_id: int) -> bytes:
+    """Return a GOAWAY frame; `last_id` is the last of the peer's streams that was heard."""
+    numbers = _UINT32.pack(last_id) + _UINT32.pack(code)
+    return frame(Kind.GOAWAY, 0, 0, numbers + message.encode())
 
 
 def headers(stream_id: int, block: bytes) -> bytes:

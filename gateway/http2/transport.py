@@ -1,24 +1,19 @@
 """One HTTP/2 connection on a socket: what arrives goes to the calls, what they say goes out."""
 
 import asyncio
-import contextlib
-import socket
 from typing import Protocol, cast
 
 import structlog
 
 from gateway.http2.connection import Connection
 from gateway.http2.frames import ProtocolError
+from gateway.http2.sockets import watch
 from gateway.http2.status import Code, Status, StatusError
 
 log = structlog.get_logger(__name__)
 
 MAX_BACKLOG_BYTES = 2**22
 """What a peer that reads nothing may make us hold, beyond the requests themselves."""
-
-# Ends a connection whose peer's host is gone: no HTTP/2 PING does, for Triton counts those
-# without data as abuse. Seconds, and milliseconds for the last.
-_OPTIONS = (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_USER_TIMEOUT", 30_000))
 
 
 class Receiver(Protocol):
@@ -82,7 +77,7 @@ class Transport(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._socket = cast(asyncio.Transport, transport)
         self._siblings.append(self)
-        _watch(transport.get_extra_info("socket"))
+        watch(transport.get_extra_info("socket"))
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -138,12 +133,3 @@ class Transport(asyncio.Protocol):
 
     def _is_swamped(self, transport: asyncio.Transport) -> bool:
         return transport.get_write_buffer_size() > MAX_BACKLOG_BYTES
-
-
-def _watch(sock: socket.socket | None) -> None:
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _OPTIONS:
-        with contextlib.suppress(AttributeError):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

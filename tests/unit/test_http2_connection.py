@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.http2 import connection, frames, stream
+from gateway.http2 import endpoint, frames, stream
 from gateway.http2.connection import Connection
 from gateway.http2.frames import (
     END_HEADERS,
@@ -288,12 +288,12 @@ def test_a_reader_that_is_slow_leaves_the_connection_open_to_others() -> None:
     client.receive(response(1) + response(3))
     given = 0
 
-    for _ in range(connection.WINDOW // 16_000):
+    for _ in range(endpoint.WINDOW // 16_000):
         client.receive(message(bytes(16_000), 3))
         client.read(3, 16_000)
         given += sum(int.from_bytes(f[3], "big") for f in sent(client) if f[2] == 0)
 
-    assert given >= connection.WINDOW // 2
+    assert given >= endpoint.WINDOW // 2
 
 
 def test_no_more_streams_open_than_the_server_takes() -> None:

@@ -14,7 +14,7 @@ GOLDEN = [
     ("000000 04 01 00000000", frames.frame(Kind.SETTINGS, frames.ACK, 0)),
     ("000004 08 00 00000000 00ff0001", frames.window_update(0, 2**24 - 65535)),
     ("000004 03 00 00000005 00000008", frames.rst_stream(5, ErrorCode.CANCEL)),
-    ("00000a 07 00 00000000 00000000 00000001 6279", frames.goaway(PROTOCOL_ERROR, "by")),
+    ("00000a 07 00 00000000 00000003 00000001 6279", frames.goaway(PROTOCOL_ERROR, "by", 3)),
     ("000003 01 04 00000001 828684", frames.headers(1, bytes.fromhex("828684"))),
     ("000003 00 01 00000003 616263", frames.frame(Kind.DATA, frames.END_STREAM, 3, b"abc")),
 ]  # fmt: skip
