@@ -13,6 +13,8 @@ from gateway.settings import Settings, SettingsError
 from tests.fakes import FakeEngine, tiny_model
 from tests.rpc import server
 
+pytestmark = pytest.mark.usefixtures("grpc_server")
+
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
