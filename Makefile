@@ -65,7 +65,7 @@ $(UV): requirements/uv.txt | $(BIN)/python
 	@touch $@
 
 $(INSTALLED): $(LOCK) pyproject.toml $(UV)
-	@$(WITH_INDEX) VIRTUAL_ENV=.venv $(UV) pip sync --require-hashes $(LOCK) || \
+	@$(WITH_INDEX) VIRTUAL_ENV=.venv $(UV) pip sync --compile-bytecode --require-hashes $(LOCK) || \
 		$(BIN)/python -m pip install --no-deps --require-hashes -r $(LOCK)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		--no-build-isolation --editable .

@@ -4,7 +4,6 @@ python -m bench [--peers] [--repeats 5]
 """
 
 import argparse
-import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +15,7 @@ from bench.contenders import CONTENDERS, MOCK_TRITON, Contender, before, running
 from bench.cost import PACE_MS, all_figures, figures_over_triton
 from bench.machine import Machine
 from bench.peers import smg
+from bench.process import allow_many_connections
 from bench.results import Results
 from build_engine.tokenizer import convert
 
@@ -79,12 +79,6 @@ def rotated(contenders: list[Contender], by: int) -> list[Contender]:
     """Return them all, another one first."""
     first = by % max(1, len(contenders))
     return contenders[first:] + contenders[:first]
-
-
-def allow_many_connections() -> None:
-    """Raise this process's limit of open files, and with it its children's, as far as it goes."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ class ClientEnd:
         events = self._client.receive(data)
         for stream_id, item in events:
             if isinstance(item, bytes) and self._rng.random() < 0.7:
-                self._client.read(stream_id, len(item))
+                self._client.read(stream_id, [item])
         return len(events)
 
     def data_to_send(self) -> bytes:

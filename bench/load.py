@@ -5,10 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import aiohttp
 import orjson
 
-DONE = b"data: [DONE]\n\n"
+from bench.client import Answer, Connection, post
 
 
 @dataclass(frozen=True)
@@ -32,25 +31,30 @@ class Load:
         return self.num_requests * self.tokens
 
     def body(self, number: int = 0) -> bytes:
-        """Return a request, which ignores end tokens."""
-        return orjson.dumps(
-            {
-                "model": self.model,
-                "messages": [{"role": "user", "content": f"{number}: {self.prompt}"}],
-                "max_tokens": self.tokens,
-                "ignore_eos": True,
-                "stream": self.stream,
-            }
-        )
+        """Return a request, which ignores end tokens and asks for the usage."""
+        body = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": f"{number}: {self.prompt}"}],
+            "max_tokens": self.tokens,
+            "ignore_eos": True,
+            "stream": self.stream,
+        }
+        if self.stream:
+            body["stream_options"] = {"include_usage": True}
+        return orjson.dumps(body)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a load; times in seconds. `events` counts all that streams carried."""
+    """What came of a load; times in seconds. `events` counts all that streams carried.
+
+    `tokens` are those that the answers' usage tells: a chunk may carry several.
+    """
 
     duration_s: float
     first_token_s: list[float]
     events: int
+    tokens: int
     failures: list[str]
 
     @property
@@ -60,40 +64,31 @@ class Outcome:
 
 async def run(load: Load, on_open: Callable[[], None] = lambda: None) -> Outcome:
     """Send the load; call `on_open` at each first token; return when all streams have ended."""
-    connector = aiohttp.TCPConnector(limit=0)
-    timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-        bodies = [load.body(number) for number in range(load.num_requests)]
-        results: list[tuple[float, int] | BaseException] = []
-        started = time.perf_counter()
-        for at in range(0, len(bodies), load.streams):
-            requests = [
-                _one(session, load, body, on_open) for body in bodies[at : at + load.streams]
-            ]
-            results += await asyncio.gather(*requests, return_exceptions=True)
-        duration_s = time.perf_counter() - started
+
+    def on_events(before: float, _: float) -> None:
+        if not before:
+            on_open()
+
+    opening = [Connection.open(load.url, on_events) for _ in range(load.streams)]
+    connections = await asyncio.gather(*opening)
+    requests = [post(load.url, load.body(number)) for number in range(load.num_requests)]
+    results: list[Answer | BaseException] = []
+    started = time.monotonic()
+    for at in range(0, len(requests), load.streams):
+        asking = map(Connection.ask, connections, requests[at : at + load.streams])
+        results += await asyncio.gather(*asking, return_exceptions=True)
+    duration_s = time.monotonic() - started
+    for connection in connections:
+        connection.close()
+    return _outcome(duration_s, results)
+
+
+def _outcome(duration_s: float, results: list[Answer | BaseException]) -> Outcome:
     answers = [result for result in results if not isinstance(result, BaseException)]
-    failures = [repr(result) for result in results if isinstance(result, BaseException)]
     return Outcome(
-        duration_s, [first for first, _ in answers], sum(events for _, events in answers), failures
+        duration_s,
+        [answer.first_at - answer.sent_at for answer in answers],
+        sum(answer.events for answer in answers),
+        sum(answer.tokens for answer in answers),
+        [repr(result) for result in results if isinstance(result, BaseException)],
     )
-
-
-async def _one(
-    session: aiohttp.ClientSession, load: Load, body: bytes, on_open: Callable[[], None]
-) -> tuple[float, int]:
-    started = time.perf_counter()
-    headers = {"Content-Type": "application/json"}
-    url = f"{load.url}/v1/chat/completions"
-    async with session.post(url, data=body, headers=headers) as response:
-        response.raise_for_status()
-        first, events, end = 0.0, 0, b""
-        async for data in response.content.iter_any():
-            if not first:
-                first = time.perf_counter() - started
-                on_open()
-            events += data.count(b"data: ")
-            end = (end + data)[-len(DONE) :]
-        if load.stream and end != DONE:
-            raise ConnectionError("the stream was cut short")
-        return first, events

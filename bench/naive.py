@@ -28,12 +28,17 @@ class Message(BaseModel):
     content: str
 
 
+class StreamOptions(BaseModel):
+    include_usage: bool = False
+
+
 class ChatRequest(BaseModel):
     model: str
     messages: list[Message]
     max_tokens: int = 256
     temperature: float = 1.0
     stream: bool = False
+    stream_options: StreamOptions = StreamOptions()
     ignore_eos: bool = False
 
 
@@ -48,6 +53,15 @@ def tensors(values: dict[str, Any]) -> list[InferInput]:
     return inputs
 
 
+def usage(prompt: list[int], completion_tokens: int) -> dict[str, int]:
+    """Return the counts of an answer."""
+    return {
+        "prompt_tokens": len(prompt),
+        "completion_tokens": completion_tokens,
+        "total_tokens": len(prompt) + completion_tokens,
+    }
+
+
 class Chat:
     """One model: its tokenizer, and the Triton that runs it."""
 
@@ -56,13 +70,19 @@ class Chat:
         self._tokenizer = AutoTokenizer.from_pretrained(tokenizer)
         self._client: InferenceServerClient | None = None
 
-    async def tokens(self, body: ChatRequest, request_id: str) -> AsyncIterator[list[int]]:
-        """Yield the token ids of each response."""
-        self._client = self._client or InferenceServerClient(self._triton)
+    def prompt(self, body: ChatRequest) -> list[int]:
+        """Return the token ids of the conversation."""
         messages = [message.model_dump() for message in body.messages]
-        ids = self._tokenizer.apply_chat_template(
+        ids: list[int] = self._tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, return_dict=False
         )
+        return ids
+
+    async def tokens(
+        self, body: ChatRequest, ids: list[int], request_id: str
+    ) -> AsyncIterator[list[int]]:
+        """Yield the token ids of each response to a prompt."""
+        self._client = self._client or InferenceServerClient(self._triton)
         values = {
             "input_ids": np.array([ids], np.int32),
             "input_lengths": np.array([[len(ids)]], np.int32),
@@ -86,9 +106,11 @@ class Chat:
     async def events(self, body: ChatRequest) -> AsyncIterator[str]:
         """Yield the data of each event."""
         request_id = f"chatcmpl-{uuid.uuid4().hex}"
+        prompt, completion_tokens = self.prompt(body), 0
         decoder = DecodeStream(skip_special_tokens=True)
         backend = self._tokenizer.backend_tokenizer
-        async for ids in self.tokens(body, request_id):
+        async for ids in self.tokens(body, prompt, request_id):
+            completion_tokens += len(ids)
             for token in ids:
                 text = decoder.step(backend, token)
                 if text:
@@ -99,26 +121,31 @@ class Chat:
                     )
         choice = {"index": 0, "delta": {}, "finish_reason": "stop"}
         yield json.dumps(self._object(request_id, body, "chat.completion.chunk", choice))
+        if body.stream_options.include_usage:
+            chunk = self._object(request_id, body, "chat.completion.chunk")
+            yield json.dumps({**chunk, "usage": usage(prompt, completion_tokens)})
         yield "[DONE]"
 
     async def whole(self, body: ChatRequest) -> dict[str, Any]:
         """Return the answer in one piece."""
         request_id = f"chatcmpl-{uuid.uuid4().hex}"
-        tokens = [token async for ids in self.tokens(body, request_id) for token in ids]
+        prompt = self.prompt(body)
+        tokens = [token async for ids in self.tokens(body, prompt, request_id) for token in ids]
         text = self._tokenizer.decode(tokens, skip_special_tokens=True)
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return self._object(request_id, body, "chat.completion", choice)
+        answer = self._object(request_id, body, "chat.completion", choice)
+        return {**answer, "usage": usage(prompt, len(tokens))}
 
     def _object(
-        self, request_id: str, body: ChatRequest, kind: str, choice: dict[str, Any]
+        self, request_id: str, body: ChatRequest, kind: str, *choices: dict[str, Any]
     ) -> dict[str, Any]:
         return {
             "id": request_id,
             "object": kind,
             "created": int(time.time()),
             "model": body.model,
-            "choices": [choice],
+            "choices": choices,
         }
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -16,9 +17,16 @@ START_TIMEOUT_S = 60
 
 def cpu_s(pid: int) -> float:
     """Return user and system time of a process and its descendants, in seconds."""
+    return sum(cpu_by_process(pid).values())
+
+
+def cpu_by_process(pid: int) -> dict[int, float]:
+    """Return the same for each of these processes alone."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    own = (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
-    return own + sum(cpu_s(child) for child in children(pid))
+    own = {pid: (int(fields[11]) + int(fields[12])) / CLOCK_TICKS}
+    for child in children(pid):
+        own |= cpu_by_process(child)
+    return own
 
 
 def rss_mib(pid: int) -> float:
@@ -32,6 +40,12 @@ def children(pid: int) -> list[int]:
     """Return the processes that any thread of a process has started."""
     lists = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for path in lists for child in path.read_text().split()]
+
+
+def allow_many_connections() -> None:
+    """Raise this process's limit of open files, and with it its children's, as far as it goes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def free_port() -> int:

@@ -40,7 +40,7 @@ def create_app(
     app.add_exception_handler(ClientGone, on_client_gone)
     app.include_router(openai_routes(settings, models))
     app.include_router(health_routes(models))
-    app.include_router(metrics_routes())
+    app.include_router(metrics_routes(settings.workers))
     return app
 
 

@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 
 HttpPort = Annotated[int | None, typer.Option("--http-port", help="The gateway's HTTP port.")]
+Workers = Annotated[int | None, typer.Option(help="Processes that share the ports; default 1.")]
 GrpcPort = Annotated[int | None, typer.Option("--grpc-port", help="The gateway's gRPC port.")]
 Host = Annotated[str | None, typer.Option(help="Address to bind; default 127.0.0.1.")]
 
@@ -83,9 +84,10 @@ def serve(
     host: Host = None,
     http_port: HttpPort = None,
     grpc_port: GrpcPort = None,
+    workers: Workers = None,
 ) -> None:
     """Run the gateway alone, in front of any Triton."""
-    from gateway.serve import run
+    from gateway.launch import launch
     from gateway.settings import (
         ModelSettings,
         SettingsError,
@@ -93,11 +95,14 @@ def serve(
         load_models_file,
         load_settings,
     )
+    from gateway.workers.supervisor import WorkersFailed
 
     try:
-        settings = load_settings(port=http_port, host=host, grpc_host=host, grpc_port=grpc_port)
+        settings = load_settings(
+            port=http_port, host=host, grpc_host=host, grpc_port=grpc_port, workers=workers
+        )
         if models is not None:
-            run(settings, load_models_file(models).models)
+            launch(settings, load_models_file(models).models)
         elif tokenizer is not None:
             one = ModelSettings(
                 id=model_id or tokenizer.resolve().name,
@@ -106,10 +111,10 @@ def serve(
                 template=template,
                 max_model_len=max_model_len,
             )
-            run(settings, [one])
+            launch(settings, [one])
         else:
             raise SettingsError("say what to serve: --tokenizer DIR, or --models FILE")
-    except SettingsError as error:
+    except (SettingsError, WorkersFailed) as error:
         _fail(error)
 
 

@@ -131,6 +131,25 @@ def _tool_parser(settings: ModelSettings, template_name: str) -> str:
     return name
 
 
+async def connect_at_once(models: Models, blueprints: Sequence[Blueprint]) -> list[Blueprint]:
+    """Take the models whose Triton answers into service; return the others.
+
+    Raises ContractMismatch for a Triton that answers, but with another contract.
+    """
+    attempts = (_connect_at_once(models, blueprint) for blueprint in blueprints)
+    connected = await asyncio.gather(*attempts)
+    return [blueprint for blueprint, done in zip(blueprints, connected, strict=True) if not done]
+
+
+async def _connect_at_once(models: Models, blueprint: Blueprint) -> bool:
+    try:
+        engine = await blueprint.connect()
+    except EngineUnavailable:
+        return False
+    _take(models, blueprint, engine)
+    return True
+
+
 async def connect_models(models: Models, blueprints: Sequence[Blueprint]) -> None:
     """Take each model into service as soon as its Triton answers."""
     for blueprint in blueprints:
@@ -150,16 +169,11 @@ async def _connect_model(models: Models, blueprint: Blueprint) -> None:
                 log.info("waiting_for_model", model=blueprint.settings.id, reason=reason)
             await asyncio.sleep(RETRY_S)
         else:
-            for model in blueprint.models(engine):
-                models.add(model)
-            log.info("model_ready", model=blueprint.settings.id)
+            _take(models, blueprint, engine)
             return
 
 
-async def check_contracts(blueprints: Sequence[Blueprint]) -> None:
-    """Raise ContractMismatch for a Triton that answers, but with another contract."""
-    for blueprint in blueprints:
-        try:
-            await (await blueprint.connect()).close()
-        except EngineUnavailable as error:
-            log.info("triton_not_up_yet", model=blueprint.settings.id, reason=error.message)
+def _take(models: Models, blueprint: Blueprint, engine: Engine) -> None:
+    for model in blueprint.models(engine):
+        models.add(model)
+    log.info("model_ready", model=blueprint.settings.id)

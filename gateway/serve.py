@@ -1,38 +1,76 @@
-"""`gateway serve`: settings in, a serving process out."""
+"""`gateway serve`: settings in, a serving process out, or several."""
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Awaitable, Callable, Sequence
+from socket import socket
 
+import structlog
 import uvloop
 
 from gateway.app import create_app
-from gateway.connect import check_contracts, connect_models, load_blueprint
+from gateway.connect import Blueprint, connect_at_once, connect_models, load_blueprint
 from gateway.models import Models
 from gateway.rpc.server import RpcServer
-from gateway.server import free_port, listen, serve
+from gateway.server import free_port, listen, reserved_ports, serve
 from gateway.settings import ModelSettings, Settings, SettingsError
 from gateway.telemetry.logs import configure_logs
 from gateway.triton.contract import ContractMismatch
+from gateway.workers.supervisor import Supervisor
+
+log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings, model_settings: Sequence[ModelSettings]) -> None:
     """Serve these models until a signal says stop.
 
     Raises SettingsError, before anything is served, for a tokenizer, a port or a Triton that
-    answers but cannot be used. A Triton that does not answer yet is waited for.
+    answers but cannot be used; WorkersFailed where there are several workers. A Triton that does
+    not answer yet is waited for.
     """
     configure_logs(settings.log_level, settings.log_format)
     blueprints = [load_blueprint(one, settings) for one in model_settings]
+    if settings.workers > 1:
+        run_workers(settings, blueprints)
+        return
     listener = listen(settings.host, settings.port)
     grpc_port = free_port(settings.grpc_host, settings.grpc_port)
+    uvloop.run(_serve(settings.model_copy(update={"grpc_port": grpc_port}), blueprints, listener))
+
+
+def run_workers(given: Settings, blueprints: Sequence[Blueprint]) -> None:
+    """Serve these models with several workers, which are forks: models are loaded once.
+
+    Nothing before may have started a thread, an event loop or gRPC's core: forks would lose them.
+    Raises SettingsError, WorkersFailed.
+    """
+    with reserved_ports(given) as settings:
+        log.info("sharing_ports", http=settings.port, grpc=settings.grpc_port)
+        gc.collect()
+        gc.freeze()
+
+        def work(number: int, serves: Callable[[], None]) -> None:
+            configure_logs(settings.log_level, settings.log_format, worker=number)
+            listener = listen(settings.host, settings.port, is_shared=True)
+
+            async def tell() -> None:
+                serves()
+
+            uvloop.run(_serve(settings, blueprints, listener, tell))
+
+        Supervisor(settings.workers, work, settings.drain_s).run()
+
+
+async def _serve(
+    settings: Settings,
+    blueprints: Sequence[Blueprint],
+    listener: socket,
+    alongside: Callable[[], Awaitable[None]] | None = None,
+) -> None:
     models = Models()
-    rpc = RpcServer(settings, models, grpc_port)
-
-    async def main() -> None:
-        try:
-            await check_contracts(blueprints)
-        except ContractMismatch as error:
-            raise SettingsError(str(error)) from error
-        app = create_app(settings, models, connect_models(models, blueprints))
-        await serve(app, listener, settings, rpc)
-
-    uvloop.run(main())
+    rpc = RpcServer(settings, models, settings.grpc_port)
+    try:
+        waiting = await connect_at_once(models, blueprints)
+    except ContractMismatch as error:
+        raise SettingsError(str(error)) from error
+    app = create_app(settings, models, connect_models(models, waiting))
+    await serve(app, listener, settings, rpc, alongside)

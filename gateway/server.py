@@ -3,7 +3,8 @@
 import asyncio
 import gc
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
@@ -12,11 +13,16 @@ from gateway.rpc.server import RpcServer
 from gateway.settings import Settings, SettingsError
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket bound to host:port; port 0 takes a free one. Raises SettingsError."""
+def listen(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
+    """Return a socket bound to host:port; port 0 takes a free one. Raises SettingsError.
+
+    Over those that share a port and listen, the kernel spreads connections.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if is_shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
@@ -34,6 +40,24 @@ def free_port(host: str, port: int) -> int:
     """
     with listen(host, port) as probe:
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def reserved_ports(settings: Settings) -> Iterator[Settings]:
+    """Keep both ports for the workers of this gateway; yield settings that name them.
+
+    Raises SettingsError where somebody else listens on one of them.
+    """
+    with (
+        _reserve(settings.host, settings.port) as http,
+        _reserve(settings.grpc_host, settings.grpc_port) as grpc,
+    ):
+        ports = {"port": http.getsockname()[1], "grpc_port": grpc.getsockname()[1]}
+        yield settings.model_copy(update=ports)
+
+
+def _reserve(host: str, port: int) -> socket.socket:
+    return listen(host, free_port(host, port), is_shared=True)
 
 
 def url_of(listener: socket.socket) -> str:
@@ -65,6 +89,7 @@ async def serve(
     await rpc.start()
     gc.collect()
     gc.freeze()
+    gc.enable()
     companion = asyncio.ensure_future(alongside()) if alongside else None
     try:
         await _Server(config, rpc, settings.drain_s).serve(sockets=[listener])

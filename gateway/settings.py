@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -34,6 +33,9 @@ class Settings(BaseSettings):
         None, description="PEM certificates; callers of gRPC must have one that they signed."
     )
     grpc_channelz: bool = Field(False, description="Tell of connections and calls over gRPC.")
+
+    # How many serve
+    workers: int = Field(1, ge=1, description="Processes that share the ports.")
 
     # What it accepts
     max_body_bytes: int = Field(16 * 2**20, gt=0, description="Largest request body.")
@@ -130,6 +132,8 @@ class ModelsFile(ModelFileModel):
 
 def load_models_file(path: Path) -> ModelsFile:
     """Read a YAML models file; its paths become absolute. Raises SettingsError."""
+    import yaml  # not at the top: a gateway of one model starts without it
+
     try:
         parsed = ModelsFile.model_validate(yaml.safe_load(path.read_text()))
     except (OSError, yaml.YAMLError) as error:

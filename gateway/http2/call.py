@@ -2,17 +2,14 @@
 
 import asyncio
 import math
-from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from gateway.http2.headers import literals, timeout
 from gateway.http2.messages import prefixed
 from gateway.http2.pool import Pool
 from gateway.http2.status import Code, Status, StatusError
 from gateway.http2.transport import Transport
-
-Answer = TypeVar("Answer")
 
 
 class Serializable(Protocol):
@@ -21,8 +18,10 @@ class Serializable(Protocol):
     def SerializeToString(self) -> bytes: ...
 
 
-class Call(Generic[Answer]):
-    """A call with one request. Its messages are read by iterating; ends by StatusError if not OK.
+class Call:
+    """A call with one request. Its messages, serialised, are read by iterating: all that are there.
+
+    Iterating ends by StatusError if the call does not end well.
 
     The request leaves with `done_writing`, which opens a connection if need be. What is not read
     waits on the server, but for 64 KiB.
@@ -31,12 +30,10 @@ class Call(Generic[Answer]):
     def __init__(
         self,
         pool: Pool,
-        parse: Callable[[bytes], Answer],
         timeout_s: float | None = None,
         metadata: Iterable[tuple[str, str]] = (),
     ) -> None:
         self._pool = pool
-        self._parse = parse
         self._metadata = metadata
         self._loop = asyncio.get_running_loop()
         self._deadline = math.inf if timeout_s is None else self._loop.time() + timeout_s
@@ -44,7 +41,7 @@ class Call(Generic[Answer]):
         self._request = b""
         self._transport: Transport | None = None
         self._stream_id = 0
-        self._inbox: deque[bytes] = deque()
+        self._inbox: list[bytes] = []
         self._status: Status | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -68,10 +65,10 @@ class Call(Generic[Answer]):
         self._transport = transport
         self._stream_id = transport.open(self, self._pool.block + literals(headers), self._request)
 
-    def __aiter__(self) -> "Call[Answer]":
+    def __aiter__(self) -> "Call":
         return self
 
-    async def __anext__(self) -> Answer:
+    async def __anext__(self) -> Sequence[bytes]:
         while not self._inbox:
             if self._status is None:
                 self._waiter = self._loop.create_future()
@@ -80,10 +77,10 @@ class Call(Generic[Answer]):
                 raise StopAsyncIteration
             else:
                 raise StatusError(self._status)
-        message = self._inbox.popleft()
+        messages, self._inbox = self._inbox, []
         if self._transport and self._status is None:
-            self._transport.read(self._stream_id, len(message))
-        return self._parse(message)
+            self._transport.read(self._stream_id, messages)
+        return messages
 
     def receive(self, item: bytes | Status) -> None:
         """Take what the connection has for this call."""

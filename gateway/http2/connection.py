@@ -1,5 +1,7 @@
 """The client's end of a connection, without its socket: bytes in, events and bytes out."""
 
+from collections.abc import Sequence
+
 from gateway.http2 import frames
 from gateway.http2.endpoint import Endpoint
 from gateway.http2.frames import MAX_WINDOW, ErrorCode, Setting
@@ -62,15 +64,18 @@ class Connection(Endpoint[Stream, Event]):
         if self._forget(stream_id):
             self._outbox.add(frames.rst_stream(stream_id, code))
 
-    def read(self, stream_id: int, num_bytes: int) -> None:
-        """Note that a message of so many bytes was read, so that others may follow it."""
-        if stream := self._streams.get(stream_id):
-            stream.read(num_bytes)
-            self._credit(stream_id, stream)
+    def read(self, stream_id: int, messages: Sequence[bytes]) -> bool:
+        """Note that messages were read, so that others may follow; tell if that is to be sent."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return False
+        stream.read(messages)
+        return self._credit(stream_id, stream) if stream.is_narrow else False
 
-    def _credit(self, stream_id: int, stream: Stream) -> None:
+    def _credit(self, stream_id: int, stream: Stream) -> bool:
         if credit := stream.credit():
             self._outbox.add(frames.window_update(stream_id, credit))
+        return credit > 0
 
     def _is_past(self, stream_id: int) -> bool:
         return stream_id % 2 == 1 and stream_id < self._next_id
@@ -96,7 +101,7 @@ class Connection(Endpoint[Stream, Event]):
             return
         if is_end:
             self._end(stream_id, status_of_trailers({}))
-        else:
+        elif stream.is_narrow:
             self._credit(stream_id, stream)
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:

@@ -142,8 +142,8 @@ class Endpoint(ABC, Generic[AnyStream, AnyEvent]):
         if self._window < WINDOW // 2:
             self._outbox.add(frames.window_update(0, WINDOW - self._window))
             self._window = WINDOW
-        if stream := self._stream(stream_id):
-            data = frames.unpadded(flags, payload)
+        if stream := self._streams.get(stream_id) or self._stream(stream_id):
+            data = frames.unpadded(flags, payload) if flags else payload
             self._take_data(stream_id, stream, data, len(payload), bool(flags & END_STREAM))
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:

@@ -1,7 +1,7 @@
 """gRPC's length-prefixed messages: out of the DATA frames that they straddle, and back."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gateway.http2.status import Code, Status, StatusError
 
@@ -26,13 +26,15 @@ class MessageReader:
     def is_between_messages(self) -> bool:
         return not self._rest
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the messages that `data` completes. Raises StatusError for one it cannot take."""
+    def feed(self, data: bytes) -> Sequence[bytes]:
+        """Return the messages that `data` completes. Raises StatusError for one it cannot take."""
         is_fresh = not self._rest and len(data) >= PREFIX_BYTES
         if is_fresh and PREFIX_BYTES + _size(data) == len(data):
-            yield data[PREFIX_BYTES:]
-            return
+            return (data[PREFIX_BYTES:],)
         self._rest += data
+        return list(self._cut())
+
+    def _cut(self) -> Iterator[bytes]:
         while len(self._rest) >= PREFIX_BYTES:
             end = PREFIX_BYTES + _size(self._rest)
             if len(self._rest) < end:

@@ -1,6 +1,6 @@
 """What a connection knows of one of its streams: windows, request, how far the call has come."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from gateway.http2.frames import DEFAULT_WINDOW, MAX_WINDOW
 from gateway.http2.messages import PREFIX_BYTES, MessageReader
@@ -10,9 +10,20 @@ WINDOW = DEFAULT_WINDOW
 
 
 class Stream:
-    """One call. What has arrived and is not read yet counts against its window of 64 KiB."""
+    """One call. What has arrived and is not read yet counts against its window of 64 KiB.
 
-    __slots__ = ("_has_headers", "_messages", "_unread", "_window", "body", "send_window")
+    While the window is not `is_narrow`, it need not grow.
+    """
+
+    __slots__ = (
+        "_has_headers",
+        "_messages",
+        "_unread",
+        "_window",
+        "body",
+        "is_narrow",
+        "send_window",
+    )
 
     def __init__(self, body: bytes, send_window: int) -> None:
         self.body = memoryview(body)
@@ -21,6 +32,7 @@ class Stream:
         self._window = WINDOW
         self._unread = 0
         self._has_headers = False
+        self.is_narrow = False
 
     def take_headers(self, headers: dict[str, str], is_end: bool) -> dict[str, str] | None:
         """Note a header block; return it if it holds the trailers. Raises StatusError."""
@@ -36,23 +48,26 @@ class Stream:
         self._has_headers = True
         return None
 
-    def take_data(self, flow_bytes: int, data: bytes) -> Iterator[bytes]:
-        """Yield the messages that data completes, `flow_bytes` with its padding.
+    def take_data(self, flow_bytes: int, data: bytes) -> Sequence[bytes]:
+        """Return the messages that data completes, `flow_bytes` with its padding.
 
         Raises StatusError.
         """
         if not self._has_headers:
             raise StatusError(Status(Code.INTERNAL, "the server sent data before its headers"))
         self._window -= flow_bytes
+        self.is_narrow = self._window <= WINDOW // 2
         if self._window < 0:
             raise StatusError(Status(Code.INTERNAL, "the server overran a stream's window"))
-        for message in self._messages.feed(data):
+        messages = self._messages.feed(data)
+        for message in messages:
             self._unread += PREFIX_BYTES + len(message)
-            yield message
+        return messages
 
-    def read(self, num_bytes: int) -> None:
-        """Note that a message of so many bytes has been read."""
-        self._unread -= PREFIX_BYTES + num_bytes
+    def read(self, messages: Sequence[bytes]) -> None:
+        """Note that these messages have been read."""
+        for message in messages:
+            self._unread -= PREFIX_BYTES + len(message)
 
     def credit(self) -> int:
         """Return what the window may grow by, if that is worth a frame, and let it grow.
@@ -64,6 +79,7 @@ class Stream:
         if credit < WINDOW // 2:
             return 0
         self._window += credit
+        self.is_narrow = self._window <= WINDOW // 2
         return credit
 
     def widen(self, increment: int) -> None:

@@ -62,20 +62,17 @@ class ChunkWriter:
         if self._always:
             self._after = b',"usage":' + orjson.dumps(usage_object(reply.usage)) + b"}\n\n"
         if len(events) == 1:
-            return self._event(events[0])
-        return b"".join([self._event(event) for event in events])
+            return RENDERERS[type(events[0])](self, events[0])
+        return b"".join([RENDERERS[type(event)](self, event) for event in events])
 
     def usage(self, usage: Usage) -> bytes:
         """Return the last chunk, which has no choices."""
         return self._before + b'],"usage":' + orjson.dumps(usage_object(usage)) + b"}\n\n"
 
-    def _event(self, event: Event) -> bytes:
-        if type(event) is Content and not self._has_logprobs and not event.token_ids:
-            return self._content(event)
-        return RENDERERS[type(event)](self, event)
-
     def _content(self, event: Content) -> bytes:
         """The hot path: only the escaped text is new."""
+        if self._has_logprobs or event.token_ids:
+            return self._full_content(event)
         if not event.text:
             return b""
         before = self._content_before.get(event.index)
@@ -126,7 +123,7 @@ class ChunkWriter:
 
 
 RENDERERS: dict[type[Event], Callable[[ChunkWriter, Any], bytes]] = {
-    Content: ChunkWriter._full_content,
+    Content: ChunkWriter._content,
     ToolCallBegin: ChunkWriter._tool_call_begin,
     ToolCallArguments: ChunkWriter._tool_call_arguments,
     ChoiceEnd: ChunkWriter._choice_end,

@@ -12,6 +12,9 @@ from gateway.origin import REQUEST_ID, arrive
 
 log = structlog.get_logger(__name__)
 
+SERVER_SEND = "gateway.server_send"
+"""Where in a request's scope the server's own `send` is, without the layers above it."""
+
 
 class RequestContext:
     """Puts `x-request-id` on every response and in every log line; takes the client's if sane.
@@ -34,6 +37,7 @@ class _Exchange:
 
     def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         self._id = arrive(Headers(scope=scope))
+        scope[SERVER_SEND] = send
         self._app, self._scope, self._receive, self._send = app, scope, receive, send
         self._status: int | None = None
 

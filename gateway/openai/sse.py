@@ -8,12 +8,15 @@ import anyio
 import orjson
 import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
 from gateway.errors import GatewayError
+from gateway.openai.exchange import SERVER_SEND
 from gateway.openai.shapes import error_object
 
 log = structlog.get_logger(__name__)
+
+BEGIN, BODY = "http.response.start", "http.response.body"
 
 
 async def event_stream(
@@ -27,7 +30,8 @@ async def event_stream(
     """
     first = await anext(frames)
     return FrameStream(
-        _guarded(first, frames),
+        first,
+        frames,
         sep="\n",
         ping=keep_alive_s,
         ping_message_factory=lambda: ServerSentEvent(comment="keep-alive", sep="\n"),
@@ -41,35 +45,42 @@ class FrameStream(EventSourceResponse):
     """Sends frames that are already bytes, without the base class's work for each of them.
 
     Pings, disconnects and shutdown stay its own; what it does per event (encoding, a debug line,
-    a cancel scope around every send) costs as much as all of the gateway's work on a token.
+    a cancel scope around every send) costs as much as all of the gateway's work on a token. So
+    do the layers between here and the server, which only look at a response's start: frames go
+    to the server's own `send`.
     """
 
-    def __init__(self, frames: AsyncGenerator[bytes, None], **options: Any) -> None:
+    def __init__(self, first: bytes, frames: AsyncGenerator[bytes, None], **options: Any) -> None:
         super().__init__(frames, **options)
+        self._first = first
         self._frames = frames
+        self._send_body: Send | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._send_body = scope.get(SERVER_SEND, send)
+        await super().__call__(scope, receive, send)
 
     async def _stream_response(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        send_body = self._send_body or send
         async with aclosing(self._frames) as frames:
-            async for frame in frames:
-                await send({"type": "http.response.body", "body": frame, "more_body": True})
+            await send({"type": BEGIN, "status": 200, "headers": self.raw_headers})
+            await send_body({"type": BODY, "body": self._first, "more_body": True})
+            try:
+                async for frame in frames:
+                    await send_body({"type": BODY, "body": frame, "more_body": True})
+            except Exception as error:
+                body = _error_frame(_told(error))
+                await send_body({"type": BODY, "body": body, "more_body": True})
         self.active = False
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send_body({"type": BODY, "body": b"", "more_body": False})
 
 
-async def _guarded(
-    first: bytes, frames: AsyncGenerator[bytes, None]
-) -> AsyncGenerator[bytes, None]:
-    async with aclosing(frames):
-        yield first
-        try:
-            async for frame in frames:
-                yield frame
-        except GatewayError as error:
-            yield _error_frame(error)
-        except Exception:
-            log.exception("stream_failed")
-            yield _error_frame(GatewayError("The server failed while answering."))
+def _told(error: Exception) -> GatewayError:
+    """Return what the client is told of an error; log one that nobody expected."""
+    if isinstance(error, GatewayError):
+        return error
+    log.exception("stream_failed")
+    return GatewayError("The server failed while answering.")
 
 
 def _error_frame(error: GatewayError) -> bytes:

@@ -58,8 +58,11 @@ class Answer:
     ) -> None:
         self.done = False
         self._can_stop = bool(spec.stops)
-        self._plain = _plain_choices(spec, vocabulary) if spec.is_plain else []
-        self._choices: list[Choice] = [*self._plain] or _choices(spec, vocabulary, call_id)
+        self._choices = (
+            _plain_choices(spec, vocabulary)
+            if spec.is_plain
+            else _choices(spec, vocabulary, call_id)
+        )
 
     @property
     def completion_tokens(self) -> int:
@@ -73,10 +76,6 @@ class Answer:
             self.done = all(choice.stopped for choice in self._choices)
         return events
 
-    def push_text(self, item: Delta | TextDelta) -> str:
-        """Return the text a delta adds: `push` without events, for a spec that `is_plain`."""
-        return self._plain[item.index].push_text(item)
-
     def finish(self, finished: Finished) -> list[Event]:
         """Return what was held back, and the end of every choice."""
         ends = zip(self._choices, finished.reasons, strict=True)
@@ -87,7 +86,7 @@ class Answer:
         return [event for choice in self._choices for event in choice.end(FinishReason.STOP)]
 
 
-def _plain_choices(spec: AnswerSpec, vocabulary: Vocabulary) -> list[PlainChoice]:
+def _plain_choices(spec: AnswerSpec, vocabulary: Vocabulary) -> list[Choice]:
     return [
         PlainChoice(index, detokenizer_for(vocabulary, spec.skip_special))
         for index in range(spec.num_choices)

@@ -39,16 +39,13 @@ class PlainChoice:
         self._detokenizer = detokenizer
         self.num_tokens = 0
 
-    def push_text(self, item: Delta | TextDelta) -> str:
+    def push(self, item: Delta | TextDelta) -> list[Event]:
         if isinstance(item, TextDelta):
             self.num_tokens += item.num_tokens
-            return item.text
-        token_ids = item.token_ids
-        self.num_tokens += len(token_ids)
-        return self._detokenizer.push(token_ids)
-
-    def push(self, item: Delta | TextDelta) -> list[Event]:
-        text = self.push_text(item)
+            text = item.text
+        else:
+            self.num_tokens += len(item.token_ids)
+            text = self._detokenizer.push(item.token_ids)
         return [Content(self._index, text)] if text else []
 
     def end(self, reason: FinishReason) -> list[Event]:

@@ -1,5 +1,6 @@
 """The half of a tokenizer that only knows text: no input makes it yield a control token."""
 
+import json
 import secrets
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
@@ -22,14 +23,15 @@ def text_tokenizer(
     where its own switch is enough. Raises ValueError, naming the token, where some text would
     still become one of the `control` tokens.
     """
-    spec = orjson.loads(source)
-    prepends = _stop_prepending(spec)
+    prepends = _prepends(whole)
     tokenizer = whole
-    if prepends or _has_reachable_control(spec):
+    if prepends or _has_reachable_control(whole):
+        spec = orjson.loads(source)
+        _stop_prepending(spec.get("pre_tokenizer"))
         _remove(spec, control)
         tokenizer = plain(Tokenizer.from_buffer(orjson.dumps(spec)))
     tokenizer.encode_special_tokens = True
-    _check(tokenizer, control, _unknown(spec["model"]))
+    _check(tokenizer, source, control)
     return tokenizer, prepends
 
 
@@ -40,11 +42,12 @@ def plain(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
-def _has_reachable_control(spec: Mapping[str, Any]) -> bool:
+def _has_reachable_control(tokenizer: Tokenizer) -> bool:
     """Whether `encode_special_tokens` is not enough, as it only covers tokens flagged special."""
-    vocab = spec["model"]["vocab"]
-    words = vocab if isinstance(vocab, dict) else {word for word, _ in vocab}
-    return any(not token["special"] or token["content"] in words for token in spec["added_tokens"])
+    return any(
+        not token.special or tokenizer.model.token_to_id(token.content) is not None
+        for token in tokenizer.get_added_tokens_decoder().values()
+    )
 
 
 def _unknown(model: Mapping[str, Any]) -> str | None:
@@ -84,10 +87,15 @@ def _without(
     return rows
 
 
-def _stop_prepending(spec: Mapping[str, Any]) -> bool:
+def _prepends(tokenizer: Tokenizer) -> bool:
+    step = tokenizer.pre_tokenizer
+    return step is not None and _stop_prepending(json.loads(step.__getstate__()))
+
+
+def _stop_prepending(step: dict[str, Any] | None) -> bool:
     """Switch off the space that a Metaspace puts before the first text only, as later pieces
     are encoded on their own. Tells whether there was one."""
-    step = spec.get("pre_tokenizer") or {}
+    step = step or {}
     steps = [step, *step.get("pretokenizers", [])]
     first = [step for step in steps if step.get("prepend_scheme") == "first"]
     for step in first:
@@ -95,12 +103,22 @@ def _stop_prepending(spec: Mapping[str, Any]) -> bool:
     return bool(first)
 
 
-def _check(tokenizer: Tokenizer, control: Mapping[str, int], unknown: str | None) -> None:
-    tokens = [token for token in control if token != unknown]
-    forbidden = {control[token] for token in tokens}
-    for token, ids in zip(tokens, _probe(tokenizer, tokens), strict=True):
+def _check(tokenizer: Tokenizer, source: bytes, control: Mapping[str, int]) -> None:
+    if _reached(tokenizer, control) is None:
+        return
+    unknown = _unknown(orjson.loads(source)["model"])
+    known = {token: place for token, place in control.items() if token != unknown}
+    if token := _reached(tokenizer, known):
+        raise ValueError(f"tokenizer.json cannot encode {token!r} as text")
+
+
+def _reached(tokenizer: Tokenizer, control: Mapping[str, int]) -> str | None:
+    """Return the first of the tokens whose spelling becomes one of them."""
+    forbidden = set(control.values())
+    for token, ids in zip(control, _probe(tokenizer, control), strict=True):
         if not forbidden.isdisjoint(ids):
-            raise ValueError(f"tokenizer.json cannot encode {token!r} as text")
+            return token
+    return None
 
 
 def _probe(tokenizer: Tokenizer, tokens: Iterable[str]) -> list[list[int]]:

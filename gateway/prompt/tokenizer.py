@@ -1,6 +1,7 @@
 """A model's tokenizer, read from its Hugging Face folder. Knows no messages and no templates."""
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ import tokenizers
 
 from gateway.prompt.pieces import Control, Piece, Text
 from gateway.prompt.plaintext import is_control, plain, text_tokenizer
+
+# Texts are encoded one at a time, where a pool of threads only costs; and a fork would lose it.
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 # What ends an assistant's turn, the likeliest first: a tokenizer's own eos is often only the end
 # of a document, and a model that is not stopped here runs on into the next turn.

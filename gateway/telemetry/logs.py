@@ -2,12 +2,17 @@
 
 import logging
 import sys
+from typing import Any
 
 import structlog
+from structlog.typing import EventDict
 
 
-def configure_logs(level: str, log_format: str) -> None:
-    """Send every log line, the libraries' too, to standard error in one format."""
+def configure_logs(level: str, log_format: str, worker: int | None = None) -> None:
+    """Send every log line, the libraries' too, to standard error in one format.
+
+    Those of one worker of several bear its number.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -25,6 +30,7 @@ def configure_logs(level: str, log_format: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *([_numbered(worker)] if worker else []),
                 *_renderers(log_format),
             ],
         )
@@ -33,6 +39,13 @@ def configure_logs(level: str, log_format: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def _numbered(worker: int) -> structlog.typing.Processor:
+    def add_number(_: Any, __: str, event: EventDict) -> EventDict:
+        return {**event, "worker": worker}
+
+    return add_number
 
 
 def _renderers(log_format: str) -> list[structlog.typing.Processor]:

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 REGISTRY = CollectorRegistry()
 IGNORED_PARAMETERS = Counter(
@@ -12,12 +13,16 @@ IGNORED_PARAMETERS = Counter(
 )
 
 
-def metrics_routes() -> APIRouter:
-    """Return /metrics."""
+def metrics_routes(workers: int) -> APIRouter:
+    """Return /metrics, which tells the sum over all workers."""
     router = APIRouter()
+    registry = REGISTRY
+    if workers > 1:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
 
     @router.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
-        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -1,6 +1,7 @@
 """The gRPC connection to a Triton server, and the few control calls the gateway makes over it."""
 
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal, Protocol
 
 import grpc
 import grpc.aio
@@ -27,6 +28,38 @@ TransportName = Literal["http2", "grpc"]
 """What carries the streams: our own HTTP/2 client, or grpc.aio. All else goes by grpc.aio."""
 
 
+class StreamCall(Protocol):
+    """A call with one request; its messages come serialised, those together that are there."""
+
+    async def write(self, request: Any) -> None: ...
+
+    async def done_writing(self) -> None: ...
+
+    def __aiter__(self) -> AsyncIterator[Sequence[bytes]]: ...
+
+    def cancel(self) -> None: ...
+
+
+class _AioCall:
+    """A call of grpc.aio, which hands out one message at a time."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def write(self, request: Any) -> None:
+        await self._call.write(request)
+
+    async def done_writing(self) -> None:
+        await self._call.done_writing()
+
+    async def __aiter__(self) -> AsyncIterator[Sequence[bytes]]:
+        async for message in self._call:
+            yield (message,)
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+
 class Channel:
     """The way to `address`, a HOST:PORT; its streams may last `timeout_s` seconds."""
 
@@ -38,15 +71,17 @@ class Channel:
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
         self._stub = GRPCInferenceServiceStub(self._channel)
         self._pool = Pool(address, STREAM_METHOD) if transport == "http2" else None
+        self._stream = self._channel.stream_stream(
+            STREAM_METHOD, request_serializer=pb.ModelInferRequest.SerializeToString
+        )
 
-    def stream(self) -> Any:
+    def stream(self) -> StreamCall:
         """Start a `ModelStreamInfer` call within its caller's deadline, with its caller's ids."""
         came = origin.get()
         timeout_s = came.timeout_s(self._timeout_s)
         if self._pool:
-            parse = pb.ModelStreamInferResponse.FromString
-            return Call(self._pool, parse, timeout_s, came.metadata)
-        return self._stub.ModelStreamInfer(timeout=timeout_s, metadata=came.metadata)
+            return Call(self._pool, timeout_s, came.metadata)
+        return _AioCall(self._stream(timeout=timeout_s, metadata=came.metadata))
 
     async def config(self, model: str) -> Any:
         """Return the `ModelConfig` of a model. Raises grpc.RpcError."""

@@ -3,20 +3,19 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any
 from uuid import uuid4
 
 from gateway.engine import Feature
 from gateway.errors import EngineFailure
 from gateway.generation import Finished, Generation, Item, Lora
-from gateway.triton.call import is_final, responses
+from gateway.triton.call import Batches, EngineRequest, arrivals
 from gateway.triton.channel import Channel
 from gateway.triton.contract import Contract
-from gateway.triton.ending import Ending
+from gateway.triton.deltas import DeltaReader
 from gateway.triton.errors import ADAPTER_NOT_HELD
 from gateway.triton.lora import adapter_tensors, task_tensor
 from gateway.triton.server import ServedModel
-from gateway.triton.tensors import DeltaReader, Tensor, encode_request
+from gateway.triton.tensors import Tensor, encode_request
 
 
 class TritonEngine(ServedModel):
@@ -29,41 +28,45 @@ class TritonEngine(ServedModel):
         self._adapters_held: set[int] = set()
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
-        lora = generation.lora
-        called = self._adapted(generation, lora) if lora else self._call(generation)
-        endings = [Ending(generation, self.max_model_len) for _ in range(generation.num_sequences)]
-        reader, reused_blocks = DeltaReader(generation.logprobs), 0
-        async with aclosing(called) as arrivals:
-            async for response in arrivals:
-                if response.outputs:
-                    delta = reader.read(response)
-                    reused_blocks = reader.reused_blocks(response) or reused_blocks
-                    yield endings[delta.index].trim(delta)
-                if is_final(response):
-                    cached_tokens = reused_blocks * self._contract.tokens_per_block
-                    yield Finished(tuple(ending.reason for ending in endings), cached_tokens)
+        request = EngineRequest(generation, uuid4().hex)
+        called = self._adapted(request, generation.lora) if generation.lora else self._call(request)
+        reader = DeltaReader(generation, self.max_model_len, request.parse)
+        async with aclosing(called) as batches:
+            async for messages in batches:
+                for delta in reader.read(messages):
+                    yield delta
+                if reader.is_final:
+                    cached_tokens = reader.reused_blocks * self._contract.tokens_per_block
+                    yield Finished(reader.reasons, cached_tokens)
                     return
 
-    def _call(
-        self, generation: Generation, adapter: Sequence[Tensor] = ()
-    ) -> AsyncGenerator[Any, None]:
-        request = encode_request(generation, self._contract, uuid4().hex, adapter)
-        return responses(self.channel, request, generation)
+    def _call(self, request: EngineRequest, adapter: Sequence[Tensor] = ()) -> Batches:
+        tensors = encode_request(request.generation, self._contract, request.id, adapter)
+        return arrivals(self.channel, tensors)
 
-    async def _adapted(self, generation: Generation, lora: Lora) -> AsyncGenerator[Any, None]:
+    async def _adapted(self, request: EngineRequest, lora: Lora) -> Batches:
         """Yield the responses; the adapter goes along unless the engine still holds it."""
         if lora.task_id in self._adapters_held:
             try:
-                async with aclosing(self._call(generation, [task_tensor(lora)])) as arrivals:
-                    async for response in arrivals:
-                        yield response
+                async with aclosing(self._accepted(request, [task_tensor(lora)])) as batches:
+                    async for messages in batches:
+                        yield messages
                 return
             except EngineFailure as error:
                 if error.code != ADAPTER_NOT_HELD:
                     raise
                 self._adapters_held.discard(lora.task_id)
         adapter = await asyncio.to_thread(adapter_tensors, lora)
-        async with aclosing(self._call(generation, adapter)) as arrivals:
-            async for response in arrivals:
+        async with aclosing(self._accepted(request, adapter)) as batches:
+            async for messages in batches:
                 self._adapters_held.add(lora.task_id)
-                yield response
+                yield messages
+
+    async def _accepted(self, request: EngineRequest, adapter: Sequence[Tensor]) -> Batches:
+        """Yield the responses; raise what the engine says first, if it is an error."""
+        async with aclosing(self._call(request, adapter)) as batches:
+            first = await anext(batches)
+            request.parse(first[0])
+            yield first
+            async for messages in batches:
+                yield messages

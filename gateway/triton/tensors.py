@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 
-from gateway.generation import Delta, Generation
+from gateway.generation import Generation
 from gateway.triton.contract import Contract
 
 ONE = (1, 1)
@@ -127,50 +127,6 @@ def words(name: str, words: Iterable[Sequence[int]]) -> Tensor:
     tensor[0] = ids
     tensor[1, : len(ends)] = ends
     return name, "INT32", (1, 2, len(ids)), tensor.tobytes()
-
-
-class DeltaReader:
-    """Reads the deltas of one request.
-
-    output_ids is INT32 [1, beams, T] padded with -1, sequence_length INT32 [1, beams]; the
-    sequence is 0 unless `sequence_index` tells. Outputs are found by name in the first response
-    and by place in those after it that have the same ones.
-    """
-
-    def __init__(self, with_logprobs: bool) -> None:
-        self._with_logprobs = with_logprobs
-        self._names: list[str] = []
-        self._places: dict[str, int] = {}
-
-    def read(self, response: Any) -> Delta:
-        """Return the tokens in one `ModelInferResponse`."""
-        self._find(response.outputs)
-        places, raw = self._places, response.raw_output_contents
-        (num_tokens,) = INT32.unpack_from(raw[places["sequence_length"]])
-        ids = raw[places["output_ids"]]
-        token_ids = list(INT32.unpack_from(ids)) if num_tokens == 1 else _int32s(ids, num_tokens)
-        index = 0
-        if "sequence_index" in places:
-            (index,) = INT32.unpack_from(raw[places["sequence_index"]])
-        if not self._with_logprobs:
-            return Delta(index, token_ids)
-        logprobs = struct.unpack_from(f"<{num_tokens}f", raw[places["output_log_probs"]])
-        return Delta(index, token_ids, list(logprobs))
-
-    def reused_blocks(self, response: Any) -> int:
-        """Return how many blocks of the KV cache the prompt found filled, where it is told."""
-        place = self._places.get("kv_cache_reused_blocks")
-        return 0 if place is None else first_int32(response.raw_output_contents[place])
-
-    def _find(self, outputs: Any) -> None:
-        names = [tensor.name for tensor in outputs]
-        if names != self._names:
-            self._names = names
-            self._places = {name: place for place, name in enumerate(names)}
-
-
-def _int32s(raw: bytes, count: int) -> list[int]:
-    return list(struct.unpack_from(f"<{count}i", raw))
 
 
 def raw_outputs(response: Any) -> dict[str, bytes]:

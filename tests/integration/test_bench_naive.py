@@ -24,5 +24,6 @@ def test_the_naive_gateway_streams_every_token_and_says_the_same_whole(tmp_path:
         whole = httpx.post(f"{gateway.url}/v1/chat/completions", content=body, headers=headers)
 
     assert (outcome.failures, cpu_s > 0) == ([], True)
-    assert outcome.events == 4 * (50 + 2)
+    assert (outcome.tokens, outcome.events) == (4 * 50, 4 * (50 + 3))
     assert whole.json()["choices"][0]["message"]["content"] == "indowlementpect"
+    assert whole.json()["usage"]["completion_tokens"] == 3

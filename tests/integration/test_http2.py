@@ -179,11 +179,11 @@ async def test_256_streams_share_one_connection_and_all_arrive(server: Server) -
     pool = Pool(server.triton.grpc_address, STREAM_METHOD)
 
     async def ask(request_id: str) -> int:
-        call = Call(pool, bytes, timeout_s=60)
+        call = Call(pool, timeout_s=60)
         generation = server.generation("the sea", max_tokens=40)
         await call.write(encode_request(generation, contract, request_id))
         await call.done_writing()
-        return len([message async for message in call])
+        return sum([len(messages) async for messages in call])
 
     answers = await asyncio.gather(*(ask(str(number)) for number in range(256)))
 
@@ -240,7 +240,7 @@ async def test_a_server_that_stands_still_from_the_start_hangs_nobody(server: Se
     pool = Pool(server.triton.grpc_address, STREAM_METHOD)
     os.killpg(server.triton.pid, signal.SIGSTOP)
     try:
-        call = Call(pool, bytes, timeout_s=0.5)
+        call = Call(pool, timeout_s=0.5)
         with pytest.raises(StatusError) as caught:
             await call.done_writing()
     finally:
@@ -254,18 +254,18 @@ async def test_a_slow_reader_slows_no_other_and_fills_no_memory() -> None:
     """One stream of 200 MB that is not read; beside it, calls that are."""
     async with flooding() as address:
         pool = Pool(address, "/test/Flood")
-        slow, quick = Call(pool, len), []
+        slow, quick = Call(pool), []
         await slow.write(_Bytes(b"flood"))
         await slow.done_writing()
         await slow.__anext__()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
         for _ in range(100):
-            call = Call(pool, len, timeout_s=5)
+            call = Call(pool, timeout_s=5)
             await call.write(_Bytes(b"one"))
             await call.done_writing()
             started = time.perf_counter()
-            assert [size async for size in call] == [10_000]
+            assert [len(one) async for messages in call for one in messages] == [10_000]
             quick.append(time.perf_counter() - started)
         grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         slow.cancel()

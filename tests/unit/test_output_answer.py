@@ -99,12 +99,13 @@ def test_bytes_that_never_became_a_character_are_flushed_at_the_end() -> None:
     assert events == [Content(0, "\ufffd"), ChoiceEnd(0, StopCause.STOP)]
 
 
-def test_plain_text_can_be_read_without_events() -> None:
+def test_text_and_tokens_of_plain_answers_are_counted() -> None:
     answer = answer_for(AnswerSpec())
 
-    texts = [answer.push_text(Delta(0, encoded("ab"))), answer.push_text(TextDelta(0, "c", 3))]
+    events = answer.push(Delta(0, encoded("ab"))) + answer.push(TextDelta(0, "c", 3))
 
-    assert (texts, answer.completion_tokens) == (["ab", "c"], 5)
+    assert events == [Content(0, "ab"), Content(0, "c")]
+    assert answer.completion_tokens == 5
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class ScriptedCall:
         response.outputs.add(name="output_ids", datatype="INT32", shape=[1, 1, 1])
         response.outputs.add(name="sequence_length", datatype="INT32", shape=[1, 1])
         response.raw_output_contents.extend([struct.pack("<i", 5), struct.pack("<i", 1)])
-        yield message
+        yield [message.SerializeToString()]
 
     def cancel(self) -> None:
         """It is over."""

@@ -2,12 +2,10 @@ import struct
 from typing import Any
 
 import numpy as np
-import pytest
-from tritonclient.grpc import service_pb2 as pb
 
-from gateway.generation import Delta, Generation, Guide, GuideKind, Prompt, Sampling
+from gateway.generation import Generation, Guide, GuideKind, Prompt, Sampling
 from gateway.triton.contract import Contract
-from gateway.triton.tensors import DeltaReader, encode_request
+from gateway.triton.tensors import encode_request
 
 INPUTS = """
 input_ids input_lengths request_output_len streaming exclude_input_in_output temperature
@@ -100,57 +98,3 @@ def test_a_guide_travels_as_two_strings() -> None:
 
     assert tensors["guided_decoding_guide_type"] == ("BYTES", (1, 1), b"\5\0\0\0regex")
     assert tensors["guided_decoding_guide"] == ("BYTES", (1, 1), b"\3\0\0\0\xc3\xa9+")
-
-
-def response(**outputs: bytes) -> Any:
-    message = pb.ModelInferResponse()
-    for name, raw in outputs.items():
-        message.outputs.add(name=name)
-        message.raw_output_contents.append(raw)
-    return message
-
-
-def test_a_delta_reads_only_as_many_tokens_as_the_length_says() -> None:
-    message = response(
-        output_ids=struct.pack("<4i", 5, 6, -1, -1), sequence_length=struct.pack("<i", 2)
-    )
-
-    assert DeltaReader(with_logprobs=False).read(message) == Delta(0, [5, 6])
-
-
-def test_outputs_are_found_by_name_in_any_order() -> None:
-    message = response(
-        sequence_index=struct.pack("<i", 3),
-        sequence_length=struct.pack("<i", 1),
-        output_log_probs=struct.pack("<f", -0.5),
-        output_ids=struct.pack("<i", 9),
-    )
-
-    assert DeltaReader(with_logprobs=True).read(message) == Delta(3, [9], [-0.5])
-
-
-@pytest.mark.parametrize(
-    ("outputs", "blocks"),
-    [
-        pytest.param({"kv_cache_reused_blocks": struct.pack("<i", 3)}, 3, id="reused"),
-        pytest.param({}, 0, id="not told"),
-    ],
-)
-def test_reused_blocks_are_told_where_the_response_has_them(
-    outputs: dict[str, bytes], blocks: int
-) -> None:
-    reader = DeltaReader(with_logprobs=False)
-    message = response(output_ids=b"", sequence_length=struct.pack("<i", 0), **outputs)
-
-    reader.read(message)
-
-    assert reader.reused_blocks(message) == blocks
-
-
-def test_outputs_that_change_places_are_found_again() -> None:
-    reader = DeltaReader(with_logprobs=False)
-    one, ids = struct.pack("<i", 1), struct.pack("<i", 7)
-
-    reader.read(response(output_ids=ids, sequence_length=one))
-
-    assert reader.read(response(sequence_length=one, output_ids=ids)) == Delta(0, [7])

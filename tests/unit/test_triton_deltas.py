@@ -1,0 +1,182 @@
+"""Responses of `tensorrt_llm` to deltas: by the tensors' names, and cut by their form alike."""
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tritonclient.grpc import service_pb2 as pb
+
+from gateway.errors import EngineFailure
+from gateway.generation import Delta, FinishReason, Generation, Prompt
+from gateway.triton.call import EngineRequest
+from gateway.triton.deltas import DeltaReader, form_of
+
+ONE = struct.pack("<i", 1)
+
+
+def int32s(*values: int) -> bytes:
+    return struct.pack(f"<{len(values)}i", *values)
+
+
+def streamed(is_final: bool = False, error: str = "", **outputs: bytes) -> bytes:
+    """Return a `ModelStreamInferResponse` as Triton sends it."""
+    message = pb.ModelStreamInferResponse(error_message=error)
+    response = message.infer_response
+    response.id, response.model_name, response.model_version = "r1", "tensorrt_llm", "1"
+    response.parameters["triton_final_response"].bool_param = is_final
+    for name, raw in outputs.items():
+        response.outputs.add(name=name, datatype="INT32", shape=[1, 1])
+        response.raw_output_contents.append(raw)
+    return bytes(message.SerializeToString())
+
+
+def token(token_id: int, **more: Any) -> bytes:
+    return streamed(output_ids=int32s(token_id), sequence_length=ONE, **more)
+
+
+def reader(**wanted: Any) -> DeltaReader:
+    generation = Generation(Prompt((7,), "a"), max_tokens=100, **wanted)
+    return DeltaReader(generation, 1000, EngineRequest(generation, "r1").parse)
+
+
+class CountingReader(DeltaReader):
+    """Counts the messages that had to be parsed."""
+
+    def __init__(self) -> None:
+        generation = Generation(Prompt((7,), "a"), max_tokens=100)
+        self.num_parsed = 0
+        super().__init__(generation, 1000, self._count)
+
+    def _count(self, message: bytes) -> Any:
+        self.num_parsed += 1
+        return pb.ModelStreamInferResponse.FromString(message).infer_response
+
+
+def test_a_delta_reads_only_as_many_tokens_as_the_length_says() -> None:
+    message = streamed(output_ids=int32s(5, 6, -1, -1), sequence_length=int32s(2))
+
+    assert list(reader().read([message])) == [Delta(0, [5, 6])]
+
+
+def test_outputs_are_found_by_name_in_any_order() -> None:
+    message = streamed(
+        sequence_index=int32s(3),
+        sequence_length=ONE,
+        output_log_probs=struct.pack("<f", -0.5),
+        output_ids=int32s(9),
+    )
+
+    deltas = reader(logprobs=True, num_sequences=4).read([message])
+
+    assert list(deltas) == [Delta(3, [9], [-0.5])]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "blocks"),
+    [
+        pytest.param({"kv_cache_reused_blocks": int32s(3)}, 3, id="reused"),
+        pytest.param({}, 0, id="not told"),
+    ],
+)
+def test_reused_blocks_are_told_where_the_response_has_them(
+    outputs: dict[str, Any], blocks: int
+) -> None:
+    read = reader()
+
+    read.read([streamed(output_ids=b"", sequence_length=int32s(0), **outputs)])
+
+    assert read.reused_blocks == blocks
+
+
+def test_outputs_that_change_places_are_found_again() -> None:
+    read = reader()
+    read.read([token(7)])
+
+    swapped = streamed(sequence_length=ONE, output_ids=int32s(8))
+
+    assert list(read.read([swapped])) == [Delta(0, [8])]
+
+
+def test_messages_that_are_there_together_are_one_delta_a_sequence() -> None:
+    read = reader(num_sequences=2)
+    messages = [token(t, sequence_index=int32s(i)) for t, i in ((5, 0), (6, 1), (7, 0))]
+
+    assert list(read.read(messages)) == [Delta(0, [5, 7]), Delta(1, [6])]
+
+
+def test_logprobs_of_messages_that_are_there_together_stay_with_their_tokens() -> None:
+    messages = [token(t, output_log_probs=struct.pack("<f", p)) for t, p in ((5, -1.0), (6, -2.0))]
+
+    assert list(reader(logprobs=True).read(messages)) == [Delta(0, [5, 6], [-1.0, -2.0])]
+
+
+def test_an_empty_final_response_ends_without_a_delta() -> None:
+    read = reader()
+    read.read([token(5)])
+
+    assert not read.read([streamed(is_final=True)])
+    assert read.is_final
+    assert read.reasons == (FinishReason.STOP,)
+
+
+def test_the_end_token_ends_a_sequence_and_is_not_part_of_it() -> None:
+    read = reader(end_ids=(2,))
+
+    assert list(read.read([token(5), token(2), streamed(is_final=True)])) == [Delta(0, [5])]
+
+
+def test_messages_of_one_form_are_parsed_once() -> None:
+    read = CountingReader()
+
+    deltas = [delta for i in range(50) for delta in read.read([token(i)])]
+
+    assert deltas == [Delta(0, [i]) for i in range(50)]
+    assert read.num_parsed == 1
+
+
+def test_an_error_among_messages_of_one_form_is_raised() -> None:
+    read = reader()
+    read.read([token(5)])
+
+    with pytest.raises(EngineFailure):
+        read.read([streamed(error="it broke")])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(token(5)[:-1], id="shorter"),
+        pytest.param(token(5) + b"\x32\x00", id="longer"),
+        pytest.param(streamed(True, output_ids=int32s(5), sequence_length=ONE), id="final"),
+        pytest.param(
+            streamed(output_ids=int32s(5) + ONE[:2], sequence_length=ONE[:2]), id="other sizes"
+        ),
+        pytest.param(streamed(other_tensor=int32s(5), sequence_length=ONE), id="other names"),
+    ],
+)
+def test_a_message_of_another_form_is_not_cut(other: bytes) -> None:
+    form = form_of(token(7), [int32s(7), ONE])
+
+    assert form and form.contents(other) is None
+
+
+@given(
+    sizes=st.lists(st.integers(0, 200), max_size=6),
+    other=st.data(),
+)
+def test_what_a_form_cuts_is_what_protobuf_parses(sizes: list[int], other: st.DataObject) -> None:
+    def drawn() -> Sequence[bytes]:
+        return [other.draw(st.binary(min_size=size, max_size=size)) for size in sizes]
+
+    def message(contents: Sequence[bytes]) -> bytes:
+        outputs: dict[str, Any] = {f"t{i}": raw for i, raw in enumerate(contents)}
+        return streamed(**outputs)
+
+    first, second = drawn(), drawn()
+    form = form_of(message(first), first)
+
+    assert (form is None) == (not sizes or max(sizes) > 127)
+    assert form is None or list(form.contents(message(second)) or ()) == second
