@@ -1,6 +1,6 @@
 """ChatService: the same tasks and answers as HTTP's chat completions, as messages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -50,9 +50,10 @@ class ChatService(ChatServiceServicer):
                 await open_stream(context, request_id)
                 for message in opening(task, reply, first):
                     await context.write(message)
+                render = renderer(task, reply)
                 async for events in steps:
                     for event in events:
-                        await context.write(grown(task, reply, chat_event(event)))
+                        await context.write(render(event))
             await context.write(finished(reply))
 
     def _task(self, request: ChatCompletionRequest, is_stream: bool) -> ChatTask:
@@ -60,22 +61,29 @@ class ChatService(ChatServiceServicer):
         return parse_chat(chat_body(request, is_stream), model, self._strict)
 
 
+def renderer(task: ChatTask, reply: Reply) -> Callable[[Event], ChatCompletionEvent]:
+    """Return what makes a message of an event, with the usage so far where that is asked for."""
+    if not task.stream_usage.always:
+        return chat_event
+    return lambda event: _with_usage(chat_event(event), reply)
+
+
 def opening(task: ChatTask, reply: Reply, first: Sequence[Event]) -> list[ChatCompletionEvent]:
     """Return the messages of an answer up to the engine's first item."""
-    messages = [_started(task, reply), *map(chat_event, [*echo_events(task), *first])]
-    return [grown(task, reply, message) for message in messages]
-
-
-def grown(task: ChatTask, reply: Reply, message: ChatCompletionEvent) -> ChatCompletionEvent:
-    """Return the message with the usage so far, where that is asked for."""
+    started = _started(task, reply)
     if task.stream_usage.always:
-        message.usage.CopyFrom(usage_message(reply.usage))
-    return message
+        _with_usage(started, reply)
+    return [started, *map(renderer(task, reply), (*echo_events(task), *first))]
 
 
 def finished(reply: Reply) -> ChatCompletionEvent:
     """Return the last message of an answer."""
     return ChatCompletionEvent(finished=ChatFinished(), usage=usage_message(reply.usage))
+
+
+def _with_usage(message: ChatCompletionEvent, reply: Reply) -> ChatCompletionEvent:
+    message.usage.CopyFrom(usage_message(reply.usage))
+    return message
 
 
 def _started(task: ChatTask, reply: Reply) -> ChatCompletionEvent:

@@ -58,6 +58,7 @@ class ServerConnection(Endpoint[ServerStream, Event]):
     def __init__(self, max_message_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._responses = Responses()
         super().__init__(self._responses, frames.settings(SETTINGS))
+        self.send = self._responses.send
         self._max_message_bytes = max_message_bytes
         self._max_held_bytes = MAX_HELD_MESSAGES * max_message_bytes + WINDOW
         self._num_held = 0
@@ -81,10 +82,6 @@ class ServerConnection(Endpoint[ServerStream, Event]):
     def begin(self, stream: ServerStream, metadata: Metadata) -> None:
         """Send the headers of a response, with the metadata."""
         self._responses.begin(stream, begin_block(metadata))
-
-    def send(self, stream: ServerStream, message: bytes) -> bool:
-        """Send a message; False if it has to wait, until `take_drained` names its stream."""
-        return self._responses.send(stream, message)
 
     def finish(self, stream: ServerStream, status: Status, metadata: Metadata) -> None:
         """End a call, after all that still waits of it."""

@@ -55,6 +55,7 @@ class Transport(asyncio.Protocol):
         self._office = office
         self._loop = asyncio.get_running_loop()
         self._connection = ServerConnection(office.max_message_bytes)
+        self._send = self._connection.send
         self._calls: dict[ServerStream, Call] = {}
         self._socket: asyncio.Transport | None = None
         self._is_dirty = False
@@ -79,7 +80,7 @@ class Transport(asyncio.Protocol):
     def send(self, stream: ServerStream, message: bytes) -> bool:
         if not self._is_dirty:
             self._mark()
-        return self._connection.send(stream, message)
+        return self._send(stream, message)
 
     def finish(self, stream: ServerStream, status: Status, metadata: Metadata) -> None:
         if self._drop(stream, is_ok=status.code == Code.OK):
