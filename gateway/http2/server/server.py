@@ -8,10 +8,9 @@ from itertools import count
 from gateway.http2.server.handlers import CallDetails, GenericHandler, Method, MethodHandler, find
 from gateway.http2.server.requests import Request
 from gateway.http2.server.tally import Tally
-from gateway.http2.server.transport import Transport
+from gateway.http2.server.transport import CLOSE_TIMEOUT_S, Transport
 
 BACKLOG = 1024
-CLOSE_TIMEOUT_S = 1.0
 
 
 class Server:

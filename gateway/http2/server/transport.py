@@ -22,6 +22,7 @@ KEEPALIVE_S = 60.0
 KEEPALIVE_TIMEOUT_S = 20.0
 """Of silence, until a client is pinged, and from then until it is taken for dead."""
 
+CLOSE_TIMEOUT_S = 1.0
 HIGH_WATER_BYTES = 2**18
 MAX_BACKLOG_BYTES = 2**22
 """What waits in the socket before calls wait as well, and before the client is given up."""
@@ -190,6 +191,8 @@ class Transport(asyncio.Protocol):
         self._flush()
         if self._socket:
             self._socket.close()
+            self._alarm.cancel()
+            self._alarm = self._loop.call_later(CLOSE_TIMEOUT_S, self.abort)
 
     def _mark(self) -> None:
         """See to it that what there is to send is written before the loop waits."""
