@@ -186,7 +186,16 @@ def test_a_message_waits_for_the_clients_windows_and_the_end_after_it() -> None:
     assert server.take_drained() == [stream]
 
 
-def test_a_message_longer_than_a_frame_is_cut() -> None:
+def test_a_call_cut_off_does_not_wait_for_the_clients_windows() -> None:
+    server, stream = called((Setting.INITIAL_WINDOW_SIZE, 0))
+    assert not server.send(stream, b"x")
+
+    server.cut(stream, Status(Code.DEADLINE_EXCEEDED))
+
+    assert [kind for kind, *_ in sent(server)] == [Kind.HEADERS]
+
+
+def test_a_message_longer_than_a_frame_is_sent_in_several() -> None:
     server, stream = called()
     server.begin(stream, ())
     server.data_to_send()

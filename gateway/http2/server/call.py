@@ -28,7 +28,10 @@ class Line(Protocol):
         """Send a message; False if it has to wait, until the call is woken."""
 
     def finish(self, stream: ServerStream, status: Status, metadata: Metadata) -> None:
-        """End a call."""
+        """End a call, after all that still waits of it."""
+
+    def cut(self, stream: ServerStream, status: Status) -> None:
+        """End a call at once."""
 
     def read(self, stream: ServerStream, num_bytes: int) -> None:
         """Note that a message of so many bytes was read."""
@@ -134,7 +137,7 @@ class Call:
     def end(self, status: Status) -> None:
         """Cut the call off and tell the client why."""
         if not self._is_over:
-            self._line.finish(self._stream, status, ())
+            self._line.cut(self._stream, status)
             self.leave()
 
     def leave(self) -> None:

@@ -90,6 +90,11 @@ class ServerConnection(Endpoint[ServerStream, Event]):
         if stream.id not in self._outbox:
             self._close(stream)
 
+    def cut(self, stream: ServerStream, status: Status) -> None:
+        """End a call at once; what still waits of it is not sent."""
+        self._outbox.drop_body(stream.id)
+        self.finish(stream, status, ())
+
     def read(self, stream: ServerStream, num_bytes: int) -> None:
         """Note that a message of so many bytes was read, so that others may follow it."""
         if stream.id in self._streams:
@@ -261,8 +266,7 @@ class ServerConnection(Endpoint[ServerStream, Event]):
     def _fail(self, stream_id: int, error: StatusError) -> None:
         self._annoy()
         stream = self._streams[stream_id]
-        self._outbox.drop_body(stream_id)
-        self.finish(stream, Status(error.code, error.details), ())
+        self.cut(stream, Status(error.code, error.details))
         self._events.append((stream, End.GONE))
 
     def _leave(self, last_id: int) -> None:

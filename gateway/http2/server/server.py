@@ -73,7 +73,7 @@ class Server:
                 self._methods[request.path] = method
         return method
 
-    def watch(self, task: asyncio.Task[None]) -> None:
+    def enlist(self, task: asyncio.Task[None]) -> None:
         """Know of a handler that runs, so that it can be waited for."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -38,7 +38,7 @@ class Office(Protocol):
     def find(self, request: Request) -> Method | None:
         """Return the method that a request is for."""
 
-    def watch(self, task: asyncio.Task[None]) -> None:
+    def enlist(self, task: asyncio.Task[None]) -> None:
         """Know of a handler that runs."""
 
 
@@ -86,6 +86,11 @@ class Transport(asyncio.Protocol):
     def finish(self, stream: ServerStream, status: Status, metadata: Metadata) -> None:
         if self._drop(stream, is_ok=status.code == Code.OK):
             self._connection.finish(stream, status, metadata)
+            self._mark()
+
+    def cut(self, stream: ServerStream, status: Status) -> None:
+        if self._drop(stream, is_ok=False):
+            self._connection.cut(stream, status)
             self._mark()
 
     def read(self, stream: ServerStream, num_bytes: int) -> None:
@@ -174,7 +179,7 @@ class Transport(asyncio.Protocol):
             self._connection.finish(stream, status, ())
             return
         call = self._calls[stream] = Call(self, stream, request, method)
-        self._office.watch(call.task)
+        self._office.enlist(call.task)
         for tally in (self.tally, self._office.tally):
             tally.start()
 
