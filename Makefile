@@ -1,6 +1,6 @@
 # make serve    start Triton, a model and the gateway
 # make test     run the tests
-# make bench    what the gateway costs beside a naive one; with PEERS=1, beside SMG too
+# make bench    what the gateway costs beside a naive one; with PEERS=1, beside SMG and Dynamo
 # make check    lint, formatting, types, and whether protos/ would break its callers
 # make protos   generate gateway/v1 from protos/
 # make install  only make .venv, from the pinned list

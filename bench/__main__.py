@@ -4,6 +4,7 @@ python -m bench [--peers] [--repeats 5]
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -14,11 +15,12 @@ from bench import triton
 from bench.contenders import CONTENDERS, MOCK_TRITON, Contender, before, running
 from bench.cost import PACE_MS, all_figures, figures_over_triton
 from bench.machine import Machine
-from bench.peers import smg
+from bench.peers import dynamo, smg
 from bench.process import allow_many_connections
 from bench.results import Results
 from build_engine.tokenizer import convert
 
+MODEL_CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 OUTPUT = Path(__file__).parent / "results"
 
 
@@ -26,13 +28,16 @@ def main() -> None:
     """Measure, print, and write the results."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--peers", action="store_true", help="install and measure SMG as well")
+    parser.add_argument(
+        "--peers", action="store_true", help="install and measure SMG and Dynamo too"
+    )
     parser.add_argument("--only", default="", help="those whose name has this in it")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
     allow_many_connections()
     with tempfile.TemporaryDirectory() as folder:
-        contenders = [*CONTENDERS, smg(Path(folder))] if options.peers else [*CONTENDERS]
+        peers = (smg(Path(folder)), dynamo(Path(folder))) if options.peers else ()
+        contenders = [*CONTENDERS, *peers]
         contenders = [contender for contender in contenders if options.only in contender.name]
         results = compare(contenders, options.repeats, llama_tokenizer(Path(folder)))
     print(results.to_markdown())
@@ -45,7 +50,7 @@ def llama_tokenizer(folder: Path) -> Path:
     source = Path(llama_models.llama3.__file__).parent / "tokenizer.model"
     convert(source, tokenizer, "llama-3.1")
     # Where it is missing, SMG asks a hub for it again and again and waits five seconds each time.
-    (tokenizer / "config.json").write_text('{"model_type": "llama"}')
+    (tokenizer / "config.json").write_text(json.dumps(MODEL_CONFIG))
     return tokenizer
 
 

@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -19,12 +19,16 @@ MOCK_TRITON = (sys.executable, "-m", "bench.mock_triton", "--port={worker}")
 
 @dataclass(frozen=True)
 class Contender:
-    """A gateway under test. In its commands {port}, {worker} and {tokenizer} are filled in."""
+    """A gateway under test. In commands and environment {port}, {worker}, ... are filled in.
+
+    A worker whose pace cannot be set has a model for each, of the name that `models` tells.
+    """
 
     name: str
     gateway: Sequence[str]
     worker: Sequence[str] = MOCK_TRITON
     environment: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[float, str] = field(default_factory=dict)
 
 
 OURS = (
@@ -46,25 +50,31 @@ CONTENDERS = (
 
 @dataclass(frozen=True)
 class Running:
-    """A gateway that answers: where, its process, and its worker's address."""
+    """A gateway that answers: where, its process, its worker's address, the model to ask for."""
 
     url: str
     pid: int
     worker: str
+    models: Mapping[float, str] = field(default_factory=dict)
+    model: str = MODEL
 
-    def set_pace(self, pace_ms: float) -> None:
-        """Let the worker send a token every so often; 0 is as fast as it can."""
+    def at_pace(self, pace_ms: float) -> "Running":
+        """Return it with a worker that sends a token every so often; 0 is as fast as it can."""
+        if self.models:
+            return replace(self, model=self.models[pace_ms])
         set_pace(self.worker, pace_ms)
+        return self
 
 
 @contextmanager
 def running(contender: Contender, tokenizer: Path) -> Iterator[Running]:
     """Start a contender's own worker, then its gateway; stop both when the block ends."""
     worker = free_port()
-    with started(contender.worker, contender, worker, worker, tokenizer):
-        set_pace(f"127.0.0.1:{worker}", 0)
-        with before(contender, worker, tokenizer) as gateway:
-            yield gateway
+    with (
+        started(contender.worker, contender, worker, worker, tokenizer),
+        before(contender, worker, tokenizer) as gateway,
+    ):
+        yield gateway.at_pace(0)
 
 
 @contextmanager
@@ -73,8 +83,9 @@ def before(contender: Contender, worker: int, tokenizer: Path) -> Iterator[Runni
     port = free_port()
     with started(contender.gateway, contender, port, worker, tokenizer) as (pid, log):
         url = f"http://127.0.0.1:{port}"
-        wait_answering(url, log)
-        yield Running(url, pid, f"127.0.0.1:{worker}")
+        for model in contender.models.values() or [MODEL]:
+            wait_answering(url, model, log)
+        yield Running(url, pid, f"127.0.0.1:{worker}", contender.models)
 
 
 @contextmanager
@@ -84,16 +95,17 @@ def started(
     """Run a command with its blanks filled in; yield its process id and log once it listens."""
     names = {"port": port, "worker": worker, "tokenizer": tokenizer, "metrics": free_port()}
     filled = [word.format(**names) for word in words]
+    environment = {key: value.format(**names) for key, value in contender.environment.items()}
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
-        with command(filled, contender.environment, log) as child:
+        with command(filled, environment, log) as child:
             wait_listening(port, child, log)
             yield child.pid, log
 
 
-def wait_answering(url: str, log: Path) -> None:
+def wait_answering(url: str, model: str, log: Path) -> None:
     """Wait until a first question is answered; show the log if none ever is."""
-    body = Load(url, MODEL, 1, 1, stream=False).body()
+    body = Load(url, model, 1, 1, stream=False).body()
     headers = {"Content-Type": "application/json"}
     request = Request(f"{url}/v1/chat/completions", data=body, headers=headers)
     deadline = time.monotonic() + START_TIMEOUT_S

@@ -9,14 +9,19 @@ import statistics
 
 import uvloop
 
-from bench.contenders import MODEL, Running
+from bench.contenders import Running
+from bench.lag import probing
 from bench.load import Load, Outcome, run
 from bench.process import cpu_s, rss_mib
+from gateway.bench.figures import percentile
 
 PACE_MS = 20.0
 OPEN_STREAMS = 1000
 OPEN_PACE_MS = 1000.0
 OPEN_TOKENS = 15
+LAG_TOKENS = 250
+LAG_DELAY_S, LAG_S = 1.0, 3.5
+"""A part of the 5 s that a stream of 250 tokens takes, without its beginning and its end."""
 
 FIGURES = {
     "us_per_token_32": "us/token, 32 streams of 20 ms",
@@ -26,6 +31,8 @@ FIGURES = {
     "tokens_per_s_flat": "tokens/s, 32 streams flat out",
     "events_per_token_128": "events/token, 128 streams of 20 ms",
     "events_per_token_flat": "events/token, 32 streams flat out",
+    "lag_p50_ms": "ms for a trivial GET beside 128 streams, median",
+    "lag_p99_ms": "ms for a trivial GET beside 128 streams, 99th percentile",
     "ms_per_whole_answer": "ms/whole answer of 64 tokens",
     "first_token_ms": "ms to first token, 1 stream",
     "kib_per_stream": "KiB/open stream, 1,000 streams",
@@ -37,8 +44,8 @@ def all_figures(gateway: Running) -> dict[str, float]:
     """Return what a gateway costs over a mock; raise RuntimeError if it loses a stream."""
     _warm_up(gateway)
     figures = {"rss_mib": rss_mib(gateway.pid)}
-    figures["kib_per_stream"] = uvloop.run(_kib_per_stream(gateway))
-    gateway.set_pace(0)
+    figures["kib_per_stream"] = uvloop.run(_kib_per_stream(gateway.at_pace(OPEN_PACE_MS)))
+    gateway = gateway.at_pace(0)
     figures["first_token_ms"] = _first_token_ms(gateway)
     cpu, load, _ = _cost(gateway, streams=32, tokens=64, rounds=20, stream=False)
     figures["ms_per_whole_answer"] = cpu * 1e3 / load.num_requests
@@ -46,12 +53,24 @@ def all_figures(gateway: Running) -> dict[str, float]:
     figures["us_per_token_flat"] = cpu * 1e6 / outcome.tokens
     figures["tokens_per_s_flat"] = outcome.tokens / outcome.duration_s
     figures["events_per_token_flat"] = outcome.events / outcome.tokens
-    gateway.set_pace(PACE_MS)
+    return figures | _paced_figures(gateway.at_pace(PACE_MS))
+
+
+def _paced_figures(gateway: Running) -> dict[str, float]:
+    figures = {}
     for streams, tokens in ((32, 256), (128, 128)):
         cpu, _, outcome = _cost(gateway, streams=streams, tokens=tokens)
         figures[f"us_per_token_{streams}"] = cpu * 1e6 / outcome.tokens
     figures["events_per_token_128"] = outcome.events / outcome.tokens
-    return figures
+    return figures | _lag_ms(gateway)
+
+
+def _lag_ms(gateway: Running) -> dict[str, float]:
+    """In a load of its own, for the requests cost the gateway something too."""
+    with probing(gateway.url, LAG_DELAY_S, LAG_S) as took_s:
+        _cost(gateway, streams=128, tokens=LAG_TOKENS)
+    took_ms = sorted(each * 1e3 for each in took_s)
+    return {"lag_p50_ms": percentile(took_ms, 0.5), "lag_p99_ms": percentile(took_ms, 0.99)}
 
 
 def figures_over_triton(gateway: Running) -> dict[str, float]:
@@ -77,7 +96,7 @@ def _warm_up(gateway: Running) -> None:
 def _cost(
     gateway: Running, *, streams: int, tokens: int, rounds: int = 1, stream: bool = True
 ) -> tuple[float, Load, Outcome]:
-    load = Load(gateway.url, MODEL, streams, tokens, rounds, stream)
+    load = Load(gateway.url, gateway.model, streams, tokens, rounds, stream)
     cpu, outcome = measure(load, gateway.pid)
     _check(load, outcome)
     return cpu, load, outcome
@@ -85,15 +104,14 @@ def _cost(
 
 def _first_token_ms(gateway: Running) -> float:
     """The worker's own half a millisecond is in it; connections are open already."""
-    load = Load(gateway.url, MODEL, streams=1, tokens=2, rounds=60)
+    load = Load(gateway.url, gateway.model, streams=1, tokens=2, rounds=60)
     _, outcome = measure(load, gateway.pid)
     _check(load, outcome)
     return statistics.median(outcome.first_token_s[10:]) * 1e3
 
 
 async def _kib_per_stream(gateway: Running) -> float:
-    gateway.set_pace(OPEN_PACE_MS)
-    load = Load(gateway.url, MODEL, OPEN_STREAMS, OPEN_TOKENS)
+    load = Load(gateway.url, gateway.model, OPEN_STREAMS, OPEN_TOKENS)
     before = rss_mib(gateway.pid)
     num_open = itertools.count(1)
     all_open = asyncio.Event()

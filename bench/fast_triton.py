@@ -1,9 +1,9 @@
-"""A mock Triton that costs next to nothing: a tick's messages for a client leave in few writes.
+"""A mock Triton that costs next to nothing: all messages of a tick leave in one write a client.
 
-It speaks HTTP/2 by hand, so that one process keeps up with many gateways' worth of tokens. A
-stream whose client does not read waits, and so do the tokens that it would have got.
+It speaks HTTP/2 by hand, so that a process has tokens enough for several GPUs; it always streams.
+A stream whose client does not read waits, and so do the tokens that it would have got.
 
-    python -m bench.fast_triton --port N [--pace-ms 20] [--messages-per-write N]
+    python -m bench.fast_triton --port N [--pace-ms 20]
 """
 
 import argparse
@@ -48,11 +48,10 @@ class Generation:
 
 
 class MockTriton:
-    """Gives every stream a token each `pace_s`, at most so many messages in a write."""
+    """Gives every stream a token each `pace_s`."""
 
-    def __init__(self, pace_s: float, messages_per_write: int) -> None:
+    def __init__(self, pace_s: float) -> None:
         self._pace_s = pace_s
-        self._messages_per_write = messages_per_write
         self._running: dict[Peer, list[Generation]] = {}
 
     def answer(self, peer: Peer, stream_id: int, path: str, request: bytes) -> None:
@@ -86,10 +85,7 @@ class MockTriton:
             del self._running[peer]
         if peer.is_paused:
             return
-        frames = [each.next() for each in running if peer.take(each.stream_id, each.size)]
-        size = self._messages_per_write or len(frames) or 1
-        for at in range(0, len(frames), size):
-            peer.write(frames[at : at + size])
+        peer.write(each.next() for each in running if peer.take(each.stream_id, each.size))
 
 
 def main() -> None:
@@ -97,10 +93,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--pace-ms", type=float, default=20)
-    parser.add_argument("--messages-per-write", type=int, default=0, help="0 is all of a tick")
     options = parser.parse_args()
-    mock = MockTriton(options.pace_ms / 1000, options.messages_per_write)
-    uvloop.run(mock.serve(options.port))
+    uvloop.run(MockTriton(options.pace_ms / 1000).serve(options.port))
 
 
 if __name__ == "__main__":

@@ -12,26 +12,15 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 
 from bench.client import address
-from gateway.bench.figures import percentile
 
+TIMEOUT_S = 60
 INTERVAL_S = 0.021
 """Not the 20 ms of a token, lest every request meet the streams at the same moment of a tick."""
 
 
-class Lag:
-    """What the requests took, in seconds."""
-
-    def __init__(self, took_s: list[float]) -> None:
-        self._took_s = sorted(took_s)
-
-    def ms(self, share: float) -> float:
-        """Return a percentile, in milliseconds."""
-        return percentile(self._took_s, share) * 1e3
-
-
 def probe(url: str, begin_at: float, end_at: float) -> list[float]:
     """Ask for the models again and again on one open connection; return what each answer took."""
-    connection = HTTPConnection(*address(url), timeout=30)
+    connection = HTTPConnection(*address(url), timeout=TIMEOUT_S)
     connection.connect()
     took_s, due = [], begin_at
     while due < end_at:
@@ -48,12 +37,12 @@ def probe(url: str, begin_at: float, end_at: float) -> list[float]:
 
 @contextmanager
 def probing(url: str, delay_s: float, duration_s: float) -> Iterator[list[float]]:
-    """Probe from a process of its own; what it found is in the list once the block has ended."""
+    """Probe from a process of its own; once the block has ended, the list has the seconds."""
     found: list[float] = []
     words = [sys.executable, "-m", "bench.lag", url, str(delay_s), str(duration_s)]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as child:
         yield found
-        said, _ = child.communicate(timeout=60)
+        said, _ = child.communicate(timeout=TIMEOUT_S)
     found += json.loads(said)
 
 

@@ -160,6 +160,10 @@ def create_app(triton: str, tokenizer: str) -> FastAPI:
             return EventSourceResponse(chat.events(body), sep="\n")
         return await chat.whole(body)
 
+    @app.get("/v1/models", response_model=None)
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [{"id": "bench", "object": "model"}]}
+
     return app
 
 

@@ -174,17 +174,14 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=2, help="processes that read the streams")
     parser.add_argument("--pace-ms", type=float, default=20)
     parser.add_argument("--window-s", type=float, default=4, help="what counts of each step")
-    parser.add_argument("--messages-per-write", type=int, default=0, help="0 is all of a tick")
-    parser.add_argument("--real", action="store_true", help="tritonservers, simulated engine")
+    parser.add_argument("--real", action="store_true", help="tritonservers, of 64 streams each")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     allow_many_connections()
     results = ScaleResults(Machine(), vars(given) | {"tokenizer": given.tokenizer.name})
     for workers in given.workers:
-        setup = Setup(
-            given.tokenizer.resolve(), workers, given.tritons, given.pace_ms,
-            given.messages_per_write, given.real,
-        )  # fmt: skip
+        tokenizer = given.tokenizer.resolve()
+        setup = Setup(tokenizer, workers, given.tritons, given.pace_ms, given.real)
         for step in Bench(setup, given.clients, given.window_s).ramp(given.streams):
             print(step, flush=True)
             results.steps.append(step)

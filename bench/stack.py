@@ -22,7 +22,6 @@ class Setup:
     workers: int
     tritons: int
     pace_ms: float
-    messages_per_write: int = 0
     is_real: bool = False
 
     @property
@@ -60,7 +59,6 @@ def _mock_triton(setup: Setup, folder: Path) -> Iterator[int]:
     port, log = free_port(), folder / "log"
     words = (
         sys.executable, "-m", "bench.fast_triton", f"--port={port}", f"--pace-ms={setup.pace_ms}",
-        f"--messages-per-write={setup.messages_per_write}",
     )  # fmt: skip
     with command(words, {}, log) as child:
         wait_listening(port, child, log)

@@ -1,10 +1,14 @@
 """One process's share of a wave of streams: opened one after another, all open for a while.
 
-python -m bench.wave JSON
+Most streams are read ten times a second only, several events at once, so that many can be read
+on few cores; a few are watched, and tell the pauses between events.
+
+    python -m bench.wave JSON
 """
 
-import asyncio
 import json
+import selectors
+import socket
 import sys
 import time
 from collections import Counter
@@ -12,10 +16,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import uvloop
-
-from bench.client import Answer, Connection, post
+from bench.client import DONE, EVENT, LAST_CHUNK, TAIL_BYTES, address, post, tokens_in
 from bench.load import Load
+
+NUM_WATCHED = 32
+TURN_S = 0.01
+TURNS = 10
+"""A stream that is not watched is read once in so many turns."""
+
+LATE_S = 60.0
+READ_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,23 @@ class Wave:
     begin_at: float
     end_at: float
 
-    def tokens_counted(self, answer: Answer) -> float:
-        """Return how many tokens of a stream count: they are spread evenly over its life."""
-        life_s = max(answer.last_at - answer.first_at, 1e-6)
-        counted_s = min(answer.last_at, self.end_at) - max(answer.first_at, self.begin_at)
-        return (answer.tokens - 1) * max(0.0, counted_s) / life_s
+    def opens_at(self, number: int) -> float:
+        """Return when a stream of this process is to be opened."""
+        return self.start_at + self.ramp_s * number / self.streams
+
+    def request(self, number: int) -> bytes:
+        """Return what to ask for a stream of this process."""
+        model = self.models[(self.first + number) % len(self.models)]
+        body = Load(self.url, model, 1, self.tokens).body(self.first + number)
+        return post(self.url, body)
+
+    def is_watched(self, number: int) -> bool:
+        """Tell whether a stream of this process is read as soon as anything comes."""
+        return number % max(1, self.streams // NUM_WATCHED) == 0
+
+    def counts(self, moment: float) -> bool:
+        """Tell whether a moment lies in the time that counts."""
+        return self.begin_at <= moment < self.end_at
 
 
 @dataclass(frozen=True)
@@ -60,36 +82,121 @@ class Share:
         return cls(**{**told, "gaps": gaps})
 
 
-async def run(wave: Wave) -> Share:
-    """Read all streams to their end."""
-    gaps: Counter[float] = Counter()
+class Stream:
+    """A stream on a connection of its own, as far as it has been read."""
 
-    def on_events(before: float, now: float) -> None:
-        if before and wave.begin_at <= now < wave.end_at:
-            gaps[round((now - before) * 1e3, 1)] += 1
+    def __init__(self, url: str, request: bytes) -> None:
+        self.socket = socket.create_connection(address(url))
+        self.socket.sendall(request)
+        self.socket.setblocking(False)
+        self.events = 0
+        self.first_at = self.last_at = 0.0
+        self.failure = "no end in time"
+        self.is_open = True
+        self._tail = b""
 
-    async def one(number: int) -> Answer:
-        model = wave.models[(wave.first + number) % len(wave.models)]
-        request = post(wave.url, Load(wave.url, model, 1, wave.tokens).body(wave.first + number))
-        due = wave.start_at + wave.ramp_s * number / wave.streams
-        await asyncio.sleep(due - time.monotonic())
-        connection = await Connection.open(wave.url, on_events)
+    def read(self, now: float) -> float:
+        """Take what has come; return how long after what came before, 0 for the first events."""
         try:
-            return await connection.ask(request)
-        finally:
-            connection.close()
+            data = self.socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return 0.0
+        except OSError as error:
+            self._close(repr(error))
+            return 0.0
+        self._tail = (self._tail + data)[-TAIL_BYTES:]
+        events, before = data.count(EVENT), self.last_at
+        if events:
+            self.events += events
+            self.first_at = self.first_at or now
+            self.last_at = now
+        if not data or self._tail.endswith(LAST_CHUNK):
+            is_whole = DONE in self._tail
+            self._close("" if is_whole else f"cut short: {str(self._tail[:300], 'latin-1')}")
+        return now - before if events and before else 0.0
 
-    streams = [one(number) for number in range(wave.streams)]
-    results = await asyncio.gather(*streams, return_exceptions=True)
-    answers = [each for each in results if isinstance(each, Answer)]
+    @property
+    def tokens(self) -> int:
+        """What the usage at the end tells."""
+        return tokens_in(self._tail)
+
+    def tokens_within(self, wave: Wave) -> float:
+        """Return how many tokens came in the time that counts, spread evenly over the life."""
+        life_s = max(self.last_at - self.first_at, 1e-6)
+        counted_s = min(self.last_at, wave.end_at) - max(self.first_at, wave.begin_at)
+        return (self.tokens - 1) * max(0.0, counted_s) / life_s
+
+    def _close(self, failure: str) -> None:
+        self.socket.close()
+        self.failure = failure
+        self.is_open = False
+
+
+class Reader:
+    """Opens the streams of a wave when they are due and reads them to their end."""
+
+    def __init__(self, wave: Wave) -> None:
+        self.streams: list[Stream] = []
+        self.gaps: Counter[float] = Counter()
+        self._wave = wave
+        self._watched = selectors.DefaultSelector()
+        self._others: list[list[Stream]] = [[] for _ in range(TURNS)]
+
+    def run(self) -> None:
+        """Return when all have ended, or it is too late."""
+        turn, due = 0, time.monotonic()
+        while time.monotonic() < self._wave.end_at + LATE_S:
+            due += TURN_S
+            while (left_s := due - time.monotonic()) > 0:
+                self._watch(left_s)
+            self._open()
+            turn = (turn + 1) % TURNS
+            others = [stream for stream in self._others[turn] if stream.is_open]
+            self._others[turn] = others
+            for stream in others:
+                stream.read(time.monotonic())
+            if len(self.streams) == self._wave.streams and not self._is_reading:
+                return
+
+    @property
+    def _is_reading(self) -> bool:
+        return bool(self._watched.get_map()) or any(self._others)
+
+    def _open(self) -> None:
+        now, number = time.monotonic(), len(self.streams)
+        while number < self._wave.streams and self._wave.opens_at(number) <= now:
+            stream = Stream(self._wave.url, self._wave.request(number))
+            self.streams.append(stream)
+            if self._wave.is_watched(number):
+                self._watched.register(stream.socket, selectors.EVENT_READ, stream)
+            else:
+                self._others[number % TURNS].append(stream)
+            number += 1
+
+    def _watch(self, left_s: float) -> None:
+        for key, _ in self._watched.select(left_s):
+            stream: Stream = key.data
+            now = time.monotonic()
+            gap_s = stream.read(now)
+            if gap_s and self._wave.counts(now):
+                self.gaps[round(gap_s * 1e3, 1)] += 1
+            if not stream.is_open:
+                self._watched.unregister(key.fileobj)
+
+
+def read(wave: Wave) -> Share:
+    """Read all streams of a wave."""
+    reader = Reader(wave)
+    reader.run()
+    whole = [stream for stream in reader.streams if not stream.failure]
     return Share(
-        tokens=sum(map(wave.tokens_counted, answers)),
-        all_tokens=sum(answer.tokens for answer in answers),
-        all_events=sum(answer.events for answer in answers),
-        gaps=dict(gaps),
-        failures=[repr(each) for each in results if not isinstance(each, Answer)],
+        tokens=sum(stream.tokens_within(wave) for stream in whole),
+        all_tokens=sum(stream.tokens for stream in whole),
+        all_events=sum(stream.events for stream in whole),
+        gaps=dict(reader.gaps),
+        failures=[stream.failure for stream in reader.streams if stream.failure],
     )
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(uvloop.run(run(Wave(**json.loads(sys.argv[1])))))))
+    print(json.dumps(asdict(read(Wave(**json.loads(sys.argv[1]))))))

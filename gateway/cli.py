@@ -47,7 +47,9 @@ def up(
     from gateway.up import Stack, UpFailed
 
     try:
-        settings = load_settings(port=http_port, host=host, grpc_host=host, grpc_port=grpc_port)
+        settings = load_settings(
+            port=http_port, host=host, grpc_host=host, grpc_port=grpc_port, workers=1
+        )
         Stack(settings, repository, engine, triton_grpc_port).run()
     except (SettingsError, UpFailed) as error:
         _fail(error)
@@ -73,6 +75,10 @@ def serve(
     triton_model: Annotated[
         str, typer.Option(help="What Triton calls the model.")
     ] = "tensorrt_llm",
+    triton_ca: Annotated[
+        Path | None,
+        typer.Option(help="Speak TLS to Triton, and trust these certificates (PEM)."),
+    ] = None,
     template: Annotated[
         str | None,
         typer.Option(help="Chat template: llama-3, llama-3.1, llama-3.2, llama-3.3, jinja."),
@@ -91,6 +97,7 @@ def serve(
     from gateway.settings import (
         ModelSettings,
         SettingsError,
+        TlsSettings,
         TritonSettings,
         load_models_file,
         load_settings,
@@ -107,7 +114,11 @@ def serve(
             one = ModelSettings(
                 id=model_id or tokenizer.resolve().name,
                 tokenizer=tokenizer.resolve(),
-                triton=TritonSettings(address=triton, model=triton_model),
+                triton=TritonSettings(
+                    address=triton,
+                    model=triton_model,
+                    tls=TlsSettings(ca=triton_ca) if triton_ca else None,
+                ),
                 template=template,
                 max_model_len=max_model_len,
             )

@@ -18,11 +18,12 @@ from gateway.output.vocabulary import Vocabulary
 from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.template import template_for
 from gateway.prompt.tokenizer import Tokenizer
-from gateway.settings import ModelSettings, Settings, SettingsError
-from gateway.triton.channel import TransportName
+from gateway.settings import ModelSettings, Settings, SettingsError, TritonSettings
+from gateway.triton.channel import Channel, TransportName
 from gateway.triton.connect import connect
 from gateway.triton.contract import ContractMismatch
 from gateway.triton.lora import check_adapter
+from gateway.triton.tls import Tls
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,7 @@ class Blueprint:
     tool_parser: str
     timeout_s: float | None
     transport: TransportName
+    tls: Tls | None
     lengths: LengthTrace | None
 
     @property
@@ -51,13 +53,11 @@ class Blueprint:
         """Probe this model's Triton. Raises ContractMismatch, EngineUnavailable."""
         triton = self.settings.triton
         engine = await connect(
-            triton.address,
+            Channel(triton.address, self.timeout_s, self.transport, self.tls),
             triton.model,
             self.tokenizer.vocab_size,
             self.settings.max_model_len,
             self.tokenizer,
-            self.timeout_s,
-            self.transport,
         )
         return TracedEngine(engine, self.lengths) if self.lengths else engine
 
@@ -109,6 +109,7 @@ def load_blueprint(settings: ModelSettings, shared: Settings) -> Blueprint:
         lengths = LengthTrace(shared.lengths_file) if shared.lengths_file else None
         for adapter in settings.lora:
             check_adapter(adapter.path)
+        tls = _tls(settings.triton)
     except (OSError, ValueError) as error:
         raise SettingsError(f"model {settings.id!r}: {error}") from error
     return Blueprint(
@@ -119,8 +120,17 @@ def load_blueprint(settings: ModelSettings, shared: Settings) -> Blueprint:
         tool_parser=_tool_parser(settings, template.name),
         timeout_s=shared.request_timeout_s or None,
         transport=shared.transport,
+        tls=tls,
         lengths=lengths,
     )
+
+
+def _tls(settings: TritonSettings) -> Tls | None:
+    if settings.tls is None:
+        return None
+    tls = Tls(settings.tls.ca, settings.tls.cert, settings.tls.key)
+    tls.check()
+    return tls
 
 
 def _tool_parser(settings: ModelSettings, template_name: str) -> str:

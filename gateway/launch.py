@@ -12,7 +12,7 @@ def launch(settings: Settings, model_settings: Sequence[ModelSettings]) -> None:
 
     Raises SettingsError and WorkersFailed, as `serve.run` does.
     """
-    gc.disable()  # what is made at start stays; the server collects, once, before it serves
+    gc.disable()  # hardly anything made at start is garbage; the server enables it
     with metrics_folder(settings.workers):
         from gateway.serve import run
 

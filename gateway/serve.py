@@ -28,36 +28,38 @@ def run(settings: Settings, model_settings: Sequence[ModelSettings]) -> None:
     not answer yet is waited for.
     """
     configure_logs(settings.log_level, settings.log_format)
-    blueprints = [load_blueprint(one, settings) for one in model_settings]
     if settings.workers > 1:
-        run_workers(settings, blueprints)
+        with reserved_ports(settings) as shared:
+            _run_workers(shared, _load(shared, model_settings))
         return
     listener = listen(settings.host, settings.port)
     grpc_port = free_port(settings.grpc_host, settings.grpc_port)
-    uvloop.run(_serve(settings.model_copy(update={"grpc_port": grpc_port}), blueprints, listener))
+    alone = settings.model_copy(update={"grpc_port": grpc_port})
+    uvloop.run(_serve(alone, _load(alone, model_settings), listener))
 
 
-def run_workers(given: Settings, blueprints: Sequence[Blueprint]) -> None:
-    """Serve these models with several workers, which are forks: models are loaded once.
+def _load(settings: Settings, model_settings: Sequence[ModelSettings]) -> list[Blueprint]:
+    return [load_blueprint(one, settings) for one in model_settings]
+
+
+def _run_workers(settings: Settings, blueprints: Sequence[Blueprint]) -> None:
+    """Serve with several workers, which are forks: the models are loaded, and in memory, once.
 
     Nothing before may have started a thread, an event loop or gRPC's core: forks would lose them.
-    Raises SettingsError, WorkersFailed.
     """
-    with reserved_ports(given) as settings:
-        log.info("sharing_ports", http=settings.port, grpc=settings.grpc_port)
-        gc.collect()
-        gc.freeze()
+    log.info("sharing_ports", http=settings.port, grpc=settings.grpc_port)
+    gc.freeze()  # so that no collection in a worker touches, and so copies, what all share
 
-        def work(number: int, serves: Callable[[], None]) -> None:
-            configure_logs(settings.log_level, settings.log_format, worker=number)
-            listener = listen(settings.host, settings.port, is_shared=True)
+    def work(number: int, serves: Callable[[], None]) -> None:
+        configure_logs(settings.log_level, settings.log_format, worker=number)
+        listener = listen(settings.host, settings.port, is_shared=True)
 
-            async def tell() -> None:
-                serves()
+        async def tell() -> None:
+            serves()
 
-            uvloop.run(_serve(settings, blueprints, listener, tell))
+        uvloop.run(_serve(settings, blueprints, listener, tell))
 
-        Supervisor(settings.workers, work, settings.drain_s).run()
+    Supervisor(settings.workers, work, settings.drain_s).run()
 
 
 async def _serve(

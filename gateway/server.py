@@ -87,8 +87,7 @@ async def serve(
         server_header=False,
     )
     await rpc.start()
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # what was made at start stays, and need not be looked at again
     gc.enable()
     companion = asyncio.ensure_future(alongside()) if alongside else None
     try:

@@ -1,8 +1,9 @@
 """The only reader of the environment and of the models file. Everything else is handed settings."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -35,7 +36,7 @@ class Settings(BaseSettings):
     grpc_channelz: bool = Field(False, description="Tell of connections and calls over gRPC.")
 
     # How many serve
-    workers: int = Field(1, ge=1, description="Processes that share the ports.")
+    workers: int = Field(1, ge=1, description="Processes of `gateway serve` that share its ports.")
 
     # What it accepts
     max_body_bytes: int = Field(16 * 2**20, gt=0, description="Largest request body.")
@@ -73,6 +74,19 @@ class ModelFileModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
+AnySettings = TypeVar("AnySettings", bound=ModelFileModel)
+
+
+class TlsSettings(ModelFileModel):
+    """TLS to Triton. PEM files, relative to this file."""
+
+    ca: Path | None = Field(
+        default=None, description="Certificates to trust; default: the system's authorities."
+    )
+    cert: Path | None = Field(default=None, description="Our own certificate, if Triton asks.")
+    key: Path | None = Field(default=None, description="The private key of that certificate.")
+
+
 class TritonSettings(ModelFileModel):
     """Where a model is served from."""
 
@@ -80,6 +94,9 @@ class TritonSettings(ModelFileModel):
         default="127.0.0.1:8001", description="HOST:PORT of Triton's gRPC endpoint."
     )
     model: str = Field(default="tensorrt_llm", description="The Triton model's name.")
+    tls: TlsSettings | None = Field(
+        default=None, description="How to encrypt; not at all if absent."
+    )
 
 
 class SamplingSettings(ModelFileModel):
@@ -132,8 +149,6 @@ class ModelsFile(ModelFileModel):
 
 def load_models_file(path: Path) -> ModelsFile:
     """Read a YAML models file; its paths become absolute. Raises SettingsError."""
-    import yaml  # not at the top: a gateway of one model starts without it
-
     try:
         parsed = ModelsFile.model_validate(yaml.safe_load(path.read_text()))
     except (OSError, yaml.YAMLError) as error:
@@ -145,8 +160,21 @@ def load_models_file(path: Path) -> ModelsFile:
 
 
 def _placed(model: ModelSettings, folder: Path) -> ModelSettings:
-    lora = tuple(one.model_copy(update={"path": folder / one.path}) for one in model.lora)
-    return model.model_copy(update={"tokenizer": folder / model.tokenizer, "lora": lora})
+    lora = tuple(_with_paths(one, folder, "path") for one in model.lora)
+    triton = model.triton
+    if triton.tls:
+        tls = _with_paths(triton.tls, folder, "ca", "cert", "key")
+        triton = triton.model_copy(update={"tls": tls})
+    placed = _with_paths(model, folder, "tokenizer")
+    return placed.model_copy(update={"triton": triton, "lora": lora})
+
+
+def _with_paths(settings: AnySettings, folder: Path, *names: str) -> AnySettings:
+    """Return the settings with the paths of these names, where given, counted from the folder."""
+    given = {name: getattr(settings, name) for name in names}
+    return settings.model_copy(
+        update={name: folder / path for name, path in given.items() if path is not None}
+    )
 
 
 def load_settings(**overrides: object) -> Settings:

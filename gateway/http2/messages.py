@@ -28,9 +28,10 @@ class MessageReader:
 
     def feed(self, data: bytes) -> Sequence[bytes]:
         """Return the messages that `data` completes. Raises StatusError for one it cannot take."""
-        is_fresh = not self._rest and len(data) >= PREFIX_BYTES
-        if is_fresh and PREFIX_BYTES + _size(data) == len(data):
-            return (data[PREFIX_BYTES:],)
+        if not self._rest and len(data) >= PREFIX_BYTES:
+            is_compressed, size = _PREFIX.unpack_from(data)
+            if PREFIX_BYTES + size == len(data) and not is_compressed:
+                return (data[PREFIX_BYTES:],)
         self._rest += data
         return list(self._cut())
 

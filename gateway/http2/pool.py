@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import ssl
 
 from gateway.http2.headers import call_block
 from gateway.http2.status import Code, Status, StatusError
@@ -16,12 +17,15 @@ MAX_BACKOFF_S = 2.0
 class Pool:
     """Connections for calls to the method at `path` of the server at `address`, a HOST:PORT.
 
+    They are encrypted where there is a `tls` context, which must offer HTTP/2.
+
     A server that refuses connections is not asked again for a while that grows with every try;
     calls in that time fail at once.
     """
 
-    def __init__(self, address: str, path: str) -> None:
-        self.block = call_block("http", address, path)
+    def __init__(self, address: str, path: str, tls: ssl.SSLContext | None = None) -> None:
+        self.block = call_block("https" if tls else "http", address, path)
+        self._tls = tls
         host, _, port = address.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
         self._transports: list[Transport] = []
@@ -77,7 +81,7 @@ class Pool:
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         _, transport = await loop.create_connection(
-            lambda: Transport(self._transports), self._host, self._port
+            lambda: Transport(self._transports), self._host, self._port, ssl=self._tls
         )
         try:
             await transport.ready

@@ -1,7 +1,7 @@
 """One `ModelStreamInfer` call: a request in, its responses out, cancelled when left."""
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,10 @@ from tritonclient.grpc import service_pb2 as pb
 
 from gateway.errors import EngineFailure, GatewayError, InvalidGuide
 from gateway.generation import Generation
-from gateway.triton.channel import Channel
+from gateway.triton.channel import Batches, Channel
 from gateway.triton.errors import error_from_message, translated
 
 log = structlog.get_logger(__name__)
-
-
-Batches = AsyncGenerator[Sequence[bytes], None]
-"""Serialised `ModelStreamInferResponse`s, those together that are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +36,24 @@ class EngineRequest:
             error.param = self.generation.guide.source
         return error
 
+    def cut_short(self) -> EngineFailure:
+        """Return what to raise where a call ends before its final response."""
+        log.error("stream_cut_short", engine_request_id=self.id)
+        return EngineFailure("The engine ended the stream without finishing the answer.")
 
-async def arrivals(channel: Channel, request: Any) -> Batches:
-    """Yield what comes of a `ModelInferRequest`.
 
-    Closing the generator cancels the call. Raises the GatewayError that a status stands for,
-    EngineFailure for a stream that ends before its reader left it at the final response.
+@asynccontextmanager
+async def asked(channel: Channel, request: Any) -> AsyncIterator[Batches]:
+    """Send a `ModelInferRequest`; iterate over what comes of it. Leaving cancels the call.
+
+    Raises, around the iterating too, the GatewayError that a status stands for.
     """
     call = channel.stream()
     try:
         with translated(request.id):
             await call.write(request)
             await call.done_writing()
-            async for messages in call:
-                yield messages
-        log.error("stream_cut_short", engine_request_id=request.id)
-        raise EngineFailure("The engine ended the stream without finishing the answer.")
+            yield call
     finally:
         call.cancel()
 
@@ -65,16 +63,17 @@ async def responses(
 ) -> AsyncGenerator[Any, None]:
     """Yield every `ModelInferResponse` to a request; the last has `is_final`.
 
-    Raises what `arrivals` and `EngineRequest.parse` raise.
+    Raises what `asked` and `EngineRequest` raise.
     """
-    asked = EngineRequest(generation, request.id)
-    async with aclosing(arrivals(channel, request)) as batches:
+    engine_request = EngineRequest(generation, request.id)
+    async with asked(channel, request) as batches:
         async for messages in batches:
             for message in messages:
-                response = asked.parse(message)
+                response = engine_request.parse(message)
                 yield response
                 if is_final(response):
                     return
+    raise engine_request.cut_short()
 
 
 def is_final(response: Any) -> bool:

@@ -11,6 +11,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from gateway.http2.call import Call
 from gateway.http2.pool import Pool
 from gateway.origin import origin
+from gateway.triton.tls import Tls
 
 OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -28,14 +29,20 @@ TransportName = Literal["http2", "grpc"]
 """What carries the streams: our own HTTP/2 client, or grpc.aio. All else goes by grpc.aio."""
 
 
+Batches = AsyncIterator[Sequence[bytes]]
+"""Serialised messages as they come, those together that are there."""
+
+
 class StreamCall(Protocol):
-    """A call with one request; its messages come serialised, those together that are there."""
+    """A call with one request, and the messages that come of it."""
+
+    def __aiter__(self) -> Batches: ...
+
+    async def __anext__(self) -> Sequence[bytes]: ...
 
     async def write(self, request: Any) -> None: ...
 
     async def done_writing(self) -> None: ...
-
-    def __aiter__(self) -> AsyncIterator[Sequence[bytes]]: ...
 
     def cancel(self) -> None: ...
 
@@ -52,9 +59,14 @@ class _AioCall:
     async def done_writing(self) -> None:
         await self._call.done_writing()
 
-    async def __aiter__(self) -> AsyncIterator[Sequence[bytes]]:
-        async for message in self._call:
-            yield (message,)
+    def __aiter__(self) -> "_AioCall":
+        return self
+
+    async def __anext__(self) -> Sequence[bytes]:
+        message = await self._call.read()
+        if message is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return (message,)
 
     def cancel(self) -> None:
         self._call.cancel()
@@ -64,13 +76,19 @@ class Channel:
     """The way to `address`, a HOST:PORT; its streams may last `timeout_s` seconds."""
 
     def __init__(
-        self, address: str, timeout_s: float | None = None, transport: TransportName = "http2"
+        self,
+        address: str,
+        timeout_s: float | None = None,
+        transport: TransportName = "http2",
+        tls: Tls | None = None,
     ) -> None:
         self.address = address
         self._timeout_s = timeout_s
-        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        self._channel = _channel(address, tls)
         self._stub = GRPCInferenceServiceStub(self._channel)
-        self._pool = Pool(address, STREAM_METHOD) if transport == "http2" else None
+        self._pool: Pool | None = None
+        if transport == "http2":
+            self._pool = Pool(address, STREAM_METHOD, tls.context() if tls else None)
         self._stream = self._channel.stream_stream(
             STREAM_METHOD, request_serializer=pb.ModelInferRequest.SerializeToString
         )
@@ -102,3 +120,9 @@ class Channel:
         if self._pool:
             await self._pool.close()
         await self._channel.close()
+
+
+def _channel(address: str, tls: Tls | None) -> Any:
+    if tls:
+        return grpc.aio.secure_channel(address, tls.credentials(), options=OPTIONS)
+    return grpc.aio.insecure_channel(address, options=OPTIONS)

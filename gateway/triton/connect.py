@@ -1,4 +1,4 @@
-"""From a Triton address and a model's name to the engine that speaks that model's contract."""
+"""From a way to Triton and a model's name to the engine that speaks that model's contract."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import grpc
 
 from gateway.engine import Engine
 from gateway.errors import EngineUnavailable
-from gateway.triton.channel import Channel, TransportName
+from gateway.triton.channel import Channel
 from gateway.triton.contract import read_contract
 from gateway.triton.engine import TritonEngine
 from gateway.triton.ensemble import EnsembleEngine, read_ensemble
@@ -15,22 +15,16 @@ from gateway.triton.text import TextCodec
 
 
 async def connect(
-    address: str,
-    model: str,
-    vocab_size: int,
-    max_model_len: int | None,
-    codec: TextCodec,
-    timeout_s: float | None = None,
-    transport: TransportName = "http2",
+    channel: Channel, model: str, vocab_size: int, max_model_len: int | None, codec: TextCodec
 ) -> Engine:
-    """Probe what kind of model it is and return the engine for it.
+    """Probe what kind of model it is and return the engine for it, which owns the channel.
 
     `tensorrt_llm` takes token ids; `ensemble` and NVIDIA's `llmapi` model only take text, whose
-    tokens `codec` counts. A generation that lasts longer than `timeout_s` seconds is cancelled.
+    tokens `codec` counts. The channel is closed where this raises.
+
     Raises ContractMismatch naming the tensor or setting at fault, EngineUnavailable when there is
     no such Triton or model.
     """
-    channel = Channel(address, timeout_s, transport)
     try:
         config = await channel.config(model)
         version = await channel.server_version()
@@ -38,7 +32,7 @@ async def connect(
     except grpc.RpcError as error:
         await channel.close()
         raise EngineUnavailable(
-            f"Triton at {address} does not answer for model {model!r}: {error.details()}"
+            f"Triton at {channel.address} does not answer for model {model!r}: {error.details()}"
         ) from error
     except BaseException:
         await channel.close()

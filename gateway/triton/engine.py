@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from uuid import uuid4
 
 from gateway.engine import Feature
 from gateway.errors import EngineFailure
 from gateway.generation import Finished, Generation, Item, Lora
-from gateway.triton.call import Batches, EngineRequest, arrivals
-from gateway.triton.channel import Channel
+from gateway.triton.call import EngineRequest, asked
+from gateway.triton.channel import Batches, Channel
 from gateway.triton.contract import Contract
 from gateway.triton.deltas import DeltaReader
 from gateway.triton.errors import ADAPTER_NOT_HELD
@@ -28,10 +28,10 @@ class TritonEngine(ServedModel):
         self._adapters_held: set[int] = set()
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
-        request = EngineRequest(generation, uuid4().hex)
-        called = self._adapted(request, generation.lora) if generation.lora else self._call(request)
+        request, lora = EngineRequest(generation, uuid4().hex), generation.lora
         reader = DeltaReader(generation, self.max_model_len, request.parse)
-        async with aclosing(called) as batches:
+        called = aclosing(self._adapted(request, lora)) if lora else self._asked(request)
+        async with called as batches:
             async for messages in batches:
                 for delta in reader.read(messages):
                     yield delta
@@ -39,13 +39,18 @@ class TritonEngine(ServedModel):
                     cached_tokens = reader.reused_blocks * self._contract.tokens_per_block
                     yield Finished(reader.reasons, cached_tokens)
                     return
+        raise request.cut_short()
 
-    def _call(self, request: EngineRequest, adapter: Sequence[Tensor] = ()) -> Batches:
-        tensors = encode_request(request.generation, self._contract, request.id, adapter)
-        return arrivals(self.channel, tensors)
+    def _asked(
+        self, request: EngineRequest, adapter: Sequence[Tensor] = ()
+    ) -> AbstractAsyncContextManager[Batches]:
+        message = encode_request(request.generation, self._contract, request.id, adapter)
+        return asked(self.channel, message)
 
-    async def _adapted(self, request: EngineRequest, lora: Lora) -> Batches:
-        """Yield the responses; the adapter goes along unless the engine still holds it."""
+    async def _adapted(
+        self, request: EngineRequest, lora: Lora
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        """Yield what comes; the adapter goes along unless the engine still holds it."""
         if lora.task_id in self._adapters_held:
             try:
                 async with aclosing(self._accepted(request, [task_tensor(lora)])) as batches:
@@ -62,11 +67,14 @@ class TritonEngine(ServedModel):
                 self._adapters_held.add(lora.task_id)
                 yield messages
 
-    async def _accepted(self, request: EngineRequest, adapter: Sequence[Tensor]) -> Batches:
-        """Yield the responses; raise what the engine says first, if it is an error."""
-        async with aclosing(self._call(request, adapter)) as batches:
-            first = await anext(batches)
-            request.parse(first[0])
-            yield first
+    async def _accepted(
+        self, request: EngineRequest, adapter: Sequence[Tensor]
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        """Yield what comes; raise what the engine says first, if it is an error."""
+        async with self._asked(request, adapter) as batches:
+            is_first = True
             async for messages in batches:
+                if is_first:
+                    request.parse(messages[0])
+                    is_first = False
                 yield messages

@@ -3,14 +3,16 @@
 import ctypes
 import os
 import signal
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+import structlog
+
 from gateway.settings import SettingsError
+
+log = structlog.get_logger(__name__)
 
 PR_SET_PDEATHSIG = 1
 SERVES = b"\0"
@@ -85,9 +87,8 @@ def _run(work: Work, report: int, parent: int) -> NoReturn:
     except SettingsError as error:
         _tell(report, str(error).encode())
     except BaseException:
-        traceback.print_exc()
+        log.exception("worker_failed")
     finally:
-        sys.stderr.flush()
         os._exit(status)
 
 

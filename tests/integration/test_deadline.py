@@ -10,6 +10,7 @@ from gateway.embedded import TritonServer
 from gateway.errors import EngineTimeout
 from gateway.generation import Delta, Generation, Prompt
 from gateway.prompt.tokenizer import Tokenizer
+from gateway.triton.channel import Channel
 from gateway.triton.connect import connect
 from tests.integration.inference import Client
 
@@ -18,9 +19,8 @@ async def test_a_deadline_cancels_the_generation(
     simulated_server: TritonServer, openvino_repository: Repository
 ) -> None:
     tokenizer = Tokenizer.load(openvino_repository.tokenizer_dir)
-    engine = await connect(
-        simulated_server.grpc_address, "tensorrt_llm", tokenizer.vocab_size, None, tokenizer, 0.5
-    )
+    channel = Channel(simulated_server.grpc_address, timeout_s=0.5)
+    engine = await connect(channel, "tensorrt_llm", tokenizer.vocab_size, None, tokenizer)
     text = "hang"
     generation = Generation(Prompt(tuple(tokenizer.encode(text)), text), max_tokens=9)
 

@@ -75,10 +75,8 @@ class Server:
     async def engine(
         self, timeout_s: float | None = 30, transport: TransportName = "http2"
     ) -> AsyncIterator[Engine]:
-        address, tokenizer = self.triton.grpc_address, self.tokenizer
-        engine = await connect(
-            address, "tensorrt_llm", tokenizer.vocab_size, None, tokenizer, timeout_s, transport
-        )
+        channel, tokenizer = Channel(self.triton.grpc_address, timeout_s, transport), self.tokenizer
+        engine = await connect(channel, "tensorrt_llm", tokenizer.vocab_size, None, tokenizer)
         try:
             yield engine
         finally:
@@ -114,6 +112,18 @@ async def items(engine: Engine, generation: Generation) -> list[Item]:
         return [item async for item in found]
 
 
+async def whole(engine: Engine, generation: Generation) -> tuple[dict[int, Delta], Item]:
+    """Return all that each sequence gained, however many tokens came together, and the end."""
+    *deltas, end = await items(engine, generation)
+    gained: dict[int, Delta] = {}
+    for delta in deltas:
+        assert isinstance(delta, Delta)
+        index, held = delta.index, gained.get(delta.index, Delta(delta.index, []))
+        token_ids, logprobs = held.token_ids + delta.token_ids, held.logprobs + delta.logprobs
+        gained[index] = Delta(index, token_ids, logprobs)
+    return gained, end
+
+
 GENERATIONS = {
     "short": {"text": "Tell me about the sea."},
     "uneven deltas": {"text": "uneven"},
@@ -130,7 +140,7 @@ async def test_items_are_those_of_grpc(server: Server, case: dict[str, object]) 
     generation = server.generation(**case)  # type: ignore[arg-type]
 
     async with server.engine() as ours, server.engine(transport="grpc") as theirs:
-        assert await items(ours, generation) == await items(theirs, generation)
+        assert await whole(ours, generation) == await whole(theirs, generation)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +169,8 @@ async def test_leaving_a_generation_ends_it_in_triton(server: Server) -> None:
             assert await server.soon_has(1)
 
         assert await server.soon_has(0)
-        assert len(await items(engine, server.generation("the sea"))) == 10
+        gained, _ = await whole(engine, server.generation("the sea"))
+        assert len(gained[0].token_ids) == 9
 
 
 async def test_a_deadline_ends_a_generation_in_triton(server: Server) -> None:
@@ -232,7 +243,8 @@ async def test_a_server_that_stands_still_hangs_nobody(server: Server) -> None:
 
         assert {type(error) for error in refused} == {EngineTimeout}
         assert took_s < 5
-        assert len(await items(engine, server.generation("the sea"))) == 10
+        gained, _ = await whole(engine, server.generation("the sea"))
+        assert len(gained[0].token_ids) == 9
         assert await server.soon_has(0)
 
 

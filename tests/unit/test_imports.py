@@ -1,6 +1,8 @@
 """The house has one way through it: this draws its floors and looks at every import."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,3 +88,21 @@ def test_the_build_tool_knows_nothing_of_the_gateway(module: str) -> None:
 
 def test_every_room_has_its_floor() -> None:
     assert {room(module) for module in modules("gateway")} <= FLOOR_OF.keys()
+
+
+def test_serving_needs_none_of_the_heavy_packages() -> None:
+    heavy = {"transformers", "huggingface_hub", "openvino", "torch", "aiohttp", "typer"}
+    heavy |= {"build_engine", "pytriton", "requests", "httpx"}
+    code = "import gateway.launch, gateway.serve, sys; print(*sys.modules)"
+
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+    assert not heavy & set(imported.stdout.decode().split())
+
+
+def test_nothing_is_counted_before_the_workers_have_a_folder_for_it() -> None:
+    code = "import gateway.cli, gateway.launch, sys; print(*sys.modules)"
+
+    imported = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+    assert "prometheus_client" not in imported.stdout.decode().split()

@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import subprocess
 from pathlib import Path
 
 import grpc
@@ -14,6 +13,7 @@ from gateway.rpc.server import RpcServer
 from gateway.rpc.tls import certificates as tls_files
 from gateway.rpc.tls import ssl_context
 from gateway.settings import Settings, SettingsError
+from tests.certificates import sign
 from tests.fakes import FakeEngine, tiny_model
 from tests.rpc import server
 
@@ -22,25 +22,7 @@ pytestmark = pytest.mark.usefixtures("grpc_server")
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ca.crt, and server.crt and client.crt that it signed, with their keys."""
-    folder = tmp_path_factory.mktemp("certificates")
-    _openssl(folder, "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -subj /CN=ca")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
-    for name in ("server", "client"):
-        _openssl(
-            folder,
-            f"req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}",
-        )
-        _openssl(
-            folder,
-            f"x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial "
-            f"-out {name}.crt -extfile names",
-        )
-    return folder
-
-
-def _openssl(folder: Path, arguments: str) -> None:
-    subprocess.run(["openssl", *arguments.split()], cwd=folder, check=True, capture_output=True)
+    return sign(tmp_path_factory.mktemp("certificates"))
 
 
 def settings(certificates: Path, *, mutual: bool) -> Settings:
