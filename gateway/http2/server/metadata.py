@@ -1,7 +1,6 @@
 """Metadata, as handlers know it, and the headers that carry it."""
 
 import base64
-import binascii
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
@@ -27,9 +26,10 @@ _BEGIN = literals(
 def metadata_of(headers: Headers) -> Metadata:
     """Return the metadata in a request's headers. Raises StatusError for what is not base64."""
     return [
-        (name, _bytes(value) if name.endswith("-bin") else value)
+        (name, one)
         for name, value in headers
         if not (name.startswith((":", "grpc-")) or name in _RESERVED)
+        for one in (_binary(value) if name.endswith("-bin") else (value,))
     ]
 
 
@@ -61,8 +61,13 @@ def _base64(value: bytes) -> str:
     return base64.b64encode(value).decode().rstrip("=")
 
 
-def _bytes(value: str) -> bytes:
+def _binary(joined: str) -> Iterable[bytes]:
+    """Return the values in a header, which a proxy may have joined."""
     try:
-        return base64.b64decode(value + "=" * (-len(value) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return [base64.b64decode(_padded(one), validate=True) for one in joined.split(",")]
+    except ValueError as error:
         raise StatusError(Status(Code.INTERNAL, "binary metadata is not base64")) from error
+
+
+def _padded(value: str) -> str:
+    return value + "=" * (-len(value) % 4)
