@@ -25,6 +25,9 @@ class Settings(BaseSettings):
 
     grpc_host: str = Field(default="127.0.0.1", description="Address to bind for gRPC.")
     grpc_port: int = Field(8081, ge=0, lt=65536, description="gRPC port; 0 takes a free one.")
+    grpc_server: Literal["http2", "grpc"] = Field(
+        default="http2", description="Answers gRPC: our own HTTP/2 server, or grpc.aio."
+    )
     grpc_tls_cert: Path | None = Field(None, description="PEM certificate chain for gRPC.")
     grpc_tls_key: Path | None = Field(None, description="PEM private key of that certificate.")
     grpc_tls_client_ca: Path | None = Field(

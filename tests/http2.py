@@ -1,4 +1,4 @@
-"""The server's side of HTTP/2 as bytes: what a gRPC server would send, and one that is scripted."""
+"""Both sides of HTTP/2 as bytes: what gRPC's ends would send, and a server that is scripted."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,6 +18,14 @@ from gateway.http2.frames import (
 )
 from gateway.http2.messages import prefixed
 
+CALL_HEADERS = (
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", "/a.B/C"),
+    (":authority", "here"),
+    ("content-type", "application/grpc"),
+    ("te", "trailers"),
+)
 OK_HEADERS = ((":status", "200"), ("content-type", "application/grpc"))
 
 
@@ -29,6 +37,12 @@ def block(*headers: tuple[str, str]) -> bytes:
 def read_block(block: bytes) -> list[tuple[str, str]]:
     """Return the headers in a block."""
     return [(str(name), str(value)) for name, value in Decoder().decode(block)]
+
+
+def request(stream_id: int = 1, *headers: tuple[str, str], flags: int = 0) -> bytes:
+    """Return the HEADERS with which a call begins, these added or in place of the usual ones."""
+    told = block(*(dict(CALL_HEADERS) | dict(headers)).items())
+    return frame(Kind.HEADERS, flags | END_HEADERS, stream_id, told)
 
 
 def response(stream_id: int = 1, *headers: tuple[str, str]) -> bytes:

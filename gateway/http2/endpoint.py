@@ -15,14 +15,14 @@ from gateway.http2.frames import (
     Setting,
 )
 from gateway.http2.headers import BlockReader
-from gateway.http2.outbox import Outbox
+from gateway.http2.outbox import Outbox, Sending
 from gateway.http2.status import StatusError
 
 WINDOW = 2**24
 """Of the whole connection; given back as data arrives, so that no reader waits for another."""
 
 
-class Widening(Protocol):
+class Widening(Sending, Protocol):
     """A stream, as far as both ends know it."""
 
     def widen(self, increment: int) -> None:
@@ -40,7 +40,7 @@ class Endpoint(ABC, Generic[AnyStream, AnyEvent]):
     the reason for the peer, and the connection is of no more use.
     """
 
-    def __init__(self, outbox: Outbox, greeting: bytes) -> None:
+    def __init__(self, outbox: Outbox[AnyStream], greeting: bytes) -> None:
         self.is_ready = False
         self._streams: dict[int, AnyStream] = {}
         self._frames = frames.FrameReader()

@@ -157,10 +157,10 @@ def goaway(code: ErrorCode, message: str, last_id: int) -> bytes:
     return frame(Kind.GOAWAY, 0, 0, numbers + message.encode())
 
 
-def headers(stream_id: int, block: bytes) -> bytes:
+def headers(stream_id: int, block: bytes, flags: int = 0) -> bytes:
     """Return the HEADERS frame, and CONTINUATION frames, that carry a header block."""
     first, rest = block[:DEFAULT_FRAME_BYTES], block[DEFAULT_FRAME_BYTES:]
-    out = frame(Kind.HEADERS, 0 if rest else END_HEADERS, stream_id, first)
+    out = frame(Kind.HEADERS, flags | (0 if rest else END_HEADERS), stream_id, first)
     while rest:
         first, rest = rest[:DEFAULT_FRAME_BYTES], rest[DEFAULT_FRAME_BYTES:]
         out += frame(Kind.CONTINUATION, 0 if rest else END_HEADERS, stream_id, first)

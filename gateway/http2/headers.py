@@ -12,17 +12,21 @@ from hpack import Decoder, Encoder, HPACKError
 from gateway.http2.frames import ErrorCode, ProtocolError
 
 MAX_BLOCK_BYTES = 2**15
+MAX_FRAGMENTS = 64
 MAX_LIST_BYTES = 2**16
 MAX_TIMEOUT = 10**8 - 1
 
-_NO_TABLE = b"\x20"
+NO_TABLE = b"\x20"
+"""Begins a block: the encoder keeps no table."""
+
+
 _TRAILERS = {"te": "trailers", "content-type": "application/grpc"}
 
 
 def call_block(scheme: str, authority: str, path: str) -> bytes:
     """Return the start of the header block of a call, the same for every call to a method."""
     pseudo = {":method": "POST", ":scheme": scheme, ":path": path, ":authority": authority}
-    return _NO_TABLE + literals((pseudo | _TRAILERS).items())
+    return NO_TABLE + literals((pseudo | _TRAILERS).items())
 
 
 def literals(pairs: Iterable[tuple[str, str]]) -> bytes:
@@ -59,16 +63,19 @@ class BlockReader:
         self.stream_id = 0
         self.ends_stream = False
         self._block = bytearray()
+        self._num_fragments = 0
 
     def start(self, stream_id: int, ends_stream: bool) -> None:
         """Begin the block of a stream."""
         self.is_open = True
+        self._num_fragments = 0
         self.stream_id, self.ends_stream = stream_id, ends_stream
 
     def extend(self, fragment: bytes) -> None:
         """Append a frame's part. Raises ProtocolError when the block grows too long."""
         self._block += fragment
-        if len(self._block) > MAX_BLOCK_BYTES:
+        self._num_fragments += 1
+        if len(self._block) > MAX_BLOCK_BYTES or self._num_fragments > MAX_FRAGMENTS:
             raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "a header block is too long")
 
     def finish(self) -> bytes:

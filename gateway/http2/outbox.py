@@ -1,4 +1,6 @@
-"""What a connection is to send: control frames at once, requests as the peer's windows allow."""
+"""What a connection is to send: control frames at once, messages as the peer's windows allow."""
+
+from typing import Generic, Protocol, TypeVar
 
 from gateway.http2 import frames
 from gateway.http2.frames import (
@@ -10,33 +12,46 @@ from gateway.http2.frames import (
     Kind,
     ProtocolError,
 )
-from gateway.http2.stream import Stream
 
 
-class Outbox:
-    """Bytes for the peer; requests wait while `is_paused`. `frame_bytes` is the peer's limit."""
+class Sending(Protocol):
+    """A stream that sends `body`, of which `send_window` bytes may go now."""
 
-    def __init__(self) -> None:
+    body: memoryview
+    send_window: int
+
+
+AnySending = TypeVar("AnySending", bound=Sending)
+
+
+class Outbox(Generic[AnySending]):
+    """Bytes for the peer; messages wait while `is_paused`. `frame_bytes` is the peer's limit.
+
+    The last frame of a body has the flags `last_flags`.
+    """
+
+    def __init__(self, last_flags: int = END_STREAM) -> None:
         self.is_paused = False
         self.frame_bytes = DEFAULT_FRAME_BYTES
         self._out = bytearray()
-        self._unsent: dict[int, Stream] = {}
+        self._last_flags = last_flags
+        self._unsent: dict[int, AnySending] = {}
         self._window = DEFAULT_WINDOW
 
     def __contains__(self, stream_id: int) -> bool:
-        """Tell whether some of a stream's request waits."""
+        """Tell whether some of a stream's body waits."""
         return stream_id in self._unsent
 
     def add(self, frame: bytes) -> None:
         """Send a frame that no window holds up."""
         self._out += frame
 
-    def add_body(self, stream_id: int, stream: Stream) -> None:
-        """Send a stream's request, piece by piece."""
+    def add_body(self, stream_id: int, stream: AnySending) -> None:
+        """Send a stream's body, piece by piece."""
         self._unsent[stream_id] = stream
 
     def drop_body(self, stream_id: int) -> None:
-        """Send no more of a stream's request."""
+        """Send no more of a stream's body."""
         self._unsent.pop(stream_id, None)
 
     def widen(self, increment: int) -> None:
@@ -56,7 +71,7 @@ class Outbox:
         self._out.clear()
         return data
 
-    def _send(self, stream_id: int, stream: Stream) -> None:
+    def _send(self, stream_id: int, stream: AnySending) -> None:
         while stream.body:
             limit = min(self.frame_bytes, self._window, stream.send_window)
             if limit <= 0:
@@ -64,6 +79,6 @@ class Outbox:
             piece, stream.body = stream.body[:limit], stream.body[limit:]
             stream.send_window -= len(piece)
             self._window -= len(piece)
-            flags = 0 if stream.body else END_STREAM
+            flags = 0 if stream.body else self._last_flags
             self._out += frames.frame(Kind.DATA, flags, stream_id, bytes(piece))
         del self._unsent[stream_id]

@@ -1,6 +1,6 @@
 """ChatService: the same tasks and answers as HTTP's chat completions, as messages."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gateway.models import Models
 from gateway.openai.chat import chat_head, chat_reply, collect_chat, echo_events
 from gateway.openai.chat_task import ChatTask, parse_chat
+from gateway.output.events import Event
 from gateway.reply import Reply
 from gateway.rpc.answers import chat_completion, chat_event, usage_message
 from gateway.rpc.bodies import chat_body
@@ -42,30 +43,47 @@ class ChatService(ChatServiceServicer):
         async with exchange("StreamChatCompletion", request, context) as request_id:
             task = self._task(request, is_stream=True)
             reply = await chat_reply(task)
-            async with aclosing(chat_events(task, reply)) as events:
-                await open_stream(context, request_id, await anext(events))
-                async for event in events:
-                    await context.write(event)
+            async with aclosing(reply.steps()) as steps:
+                # With the engine's first item, not before: a call that it refuses ends without
+                # headers, and a client's retry policy applies.
+                first = await anext(steps)
+                await open_stream(context, request_id)
+                for message in opening(task, reply, first):
+                    await context.write(message)
+                render = renderer(task, reply)
+                async for events in steps:
+                    for event in events:
+                        await context.write(render(event))
+            await context.write(finished(reply))
 
     def _task(self, request: ChatCompletionRequest, is_stream: bool) -> ChatTask:
         model = self._models.find(request.model)
         return parse_chat(chat_body(request, is_stream), model, self._strict)
 
 
-async def chat_events(task: ChatTask, reply: Reply) -> AsyncGenerator[ChatCompletionEvent, None]:
-    """Yield a stream's messages; the first comes with the engine's first item, not before it.
+def renderer(task: ChatTask, reply: Reply) -> Callable[[Event], ChatCompletionEvent]:
+    """Return what makes a message of an event, with the usage so far where that is asked for."""
+    if not task.stream_usage.always:
+        return chat_event
+    return lambda event: _with_usage(chat_event(event), reply)
 
-    So a call that the engine refuses ends without headers, and a client's retry policy applies.
-    """
-    opening = [_started(task, reply), *map(chat_event, echo_events(task))]
-    async with aclosing(reply.steps()) as steps:
-        async for events in steps:
-            for message in [*opening, *map(chat_event, events)]:
-                if task.stream_usage.always:
-                    message.usage.CopyFrom(usage_message(reply.usage))
-                yield message
-            opening = []
-    yield ChatCompletionEvent(finished=ChatFinished(), usage=usage_message(reply.usage))
+
+def opening(task: ChatTask, reply: Reply, first: Sequence[Event]) -> list[ChatCompletionEvent]:
+    """Return the messages of an answer up to the engine's first item."""
+    started = _started(task, reply)
+    if task.stream_usage.always:
+        _with_usage(started, reply)
+    return [started, *map(renderer(task, reply), (*echo_events(task), *first))]
+
+
+def finished(reply: Reply) -> ChatCompletionEvent:
+    """Return the last message of an answer."""
+    return ChatCompletionEvent(finished=ChatFinished(), usage=usage_message(reply.usage))
+
+
+def _with_usage(message: ChatCompletionEvent, reply: Reply) -> ChatCompletionEvent:
+    message.usage.CopyFrom(usage_message(reply.usage))
+    return message
 
 
 def _started(task: ChatTask, reply: Reply) -> ChatCompletionEvent:

@@ -48,7 +48,9 @@ class CompletionService(CompletionServiceServicer):
             task = self._task(request, is_stream=True)
             replies = await completion_replies(task)
             async with aclosing(completion_events(task, replies)) as events:
-                await open_stream(context, request_id, await anext(events))
+                first = await anext(events)
+                await open_stream(context, request_id)
+                await context.write(first)
                 async for event in events:
                     await context.write(event)
 

@@ -72,7 +72,6 @@ async def _abort(context: Any, error: GatewayError, request: Message, request_id
     await context.abort(status_code(error), status.message, trailers)
 
 
-async def open_stream(context: Any, request_id: str, first: Message) -> None:
-    """Send a stream's first message, and before it the call's id as initial metadata."""
+async def open_stream(context: Any, request_id: str) -> None:
+    """Begin a stream's answer, with the call's id as initial metadata."""
     await context.send_initial_metadata(((REQUEST_ID, request_id),))
-    await context.write(first)

@@ -1,4 +1,4 @@
-"""Tokenizer folders that several test files read."""
+"""What several test files use: tokenizer folders, and one gRPC server after the other."""
 
 import json
 from collections.abc import Callable
@@ -77,3 +77,9 @@ def chatml_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tokenizer_config.json").write_text(json.dumps({**named, "chat_template": CHATML}))
     (folder / "generation_config.json").write_text('{"eos_token_id": 0}')
     return folder
+
+
+@pytest.fixture(params=["http2", "grpc"])
+def grpc_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let settings name one and then the other server of gRPC."""
+    monkeypatch.setenv("GATEWAY_GRPC_SERVER", request.param)

@@ -19,6 +19,7 @@ from gateway.client import (
     user,
 )
 from gateway.models import Models
+from gateway.settings import Settings
 from gateway.v1.chat_pb2 import ChatCompletionRequest
 from gateway.v1.completion_pb2 import CompletionRequest
 from gateway.v1.conversation_pb2 import ROLE_TOOL, ToolCall
@@ -30,15 +31,15 @@ HELLO = ChatCompletionRequest(model="tiny", conversation=conversation(system("Hm
 PROMPT = CompletionRequest(model="tiny", prompts=text_prompts("Once"))
 
 
-@pytest.fixture(scope="module")
-def rpc() -> Iterator[Client]:
+@pytest.fixture(scope="module", params=["http2", "grpc"])
+def rpc(request: pytest.FixtureRequest) -> Iterator[Client]:
     """A client of a server that always says Hello."""
     started, ended = threading.Event(), threading.Event()
     address = []
 
     async def serve() -> None:
         models = Models([tiny_model(FakeEngine([text("Hel"), text("lo"), stop()]))])
-        async with server(models) as running:
+        async with server(models, Settings(grpc_server=request.param)) as running:
             address.append(running.address)
             started.set()
             await asyncio.get_running_loop().run_in_executor(None, ended.wait)

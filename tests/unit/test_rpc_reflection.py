@@ -19,9 +19,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from gateway.models import Models
 from gateway.rpc.server import SERVICES
-from gateway.settings import Settings
 from tests.fakes import FakeEngine, stop, text, tiny_model
 from tests.rpc import server
+
+pytestmark = pytest.mark.usefixtures("grpc_server")
 
 BUF = Path(sys.executable).with_name("buf")
 CHAT = {
@@ -45,7 +46,7 @@ CALLS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.fixture
 async def address() -> AsyncIterator[str]:
     models = Models([tiny_model(FakeEngine([text("Hello"), stop()]))])
-    async with server(models, Settings(grpc_channelz=True)) as running:
+    async with server(models) as running:
         await asyncio.sleep(0.1)
         yield running.address
 
@@ -79,12 +80,6 @@ async def test_a_foreign_client_calls_every_method(
     said = await buf_curl("-d", json.dumps(request), f"http://{address}/{method}", cache=tmp_path)
 
     assert told in said
-
-
-async def test_channelz_tells_of_servers_where_it_is_wanted(address: str) -> None:
-    async with grpc.aio.insecure_channel(address) as channel:
-        call = channel.unary_unary("/grpc.channelz.v1.Channelz/GetServers")
-        assert await call(b"")
 
 
 def _calls_through_reflection(address: str) -> dict[str, str]:

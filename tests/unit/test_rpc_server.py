@@ -31,6 +31,8 @@ from gateway.v1.tokenize_pb2 import DetokenizeRequest, TokenizeRequest
 from tests.fakes import FakeEngine, length, stop, text, tiny_model
 from tests.rpc import chat_request, client, server
 
+pytestmark = pytest.mark.usefixtures("grpc_server")
+
 HELLO = ChatCompletionRequest(model="tiny", conversation=conversation(user("Hi")))
 PROMPT = CompletionRequest(model="tiny", prompts=text_prompts("Once"))
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
