@@ -14,6 +14,13 @@ from gateway.output.vocabulary import Vocabulary
 class Reply:
     """One generation's answer. `usage` is right at every step and final after the last."""
 
+    __slots__ = (
+        "_answer",
+        "_cached_tokens",
+        "_engine",
+        "generation",
+    )
+
     def __init__(self, engine: Generator, generation: Generation, answer: Answer) -> None:
         self.generation = generation
         self._engine = engine

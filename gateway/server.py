@@ -83,6 +83,7 @@ async def serve(
         http="httptools",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=int(settings.drain_s) + 5,
         server_header=False,
     )

@@ -27,6 +27,20 @@ class Call:
     waits on the server, but for 64 KiB.
     """
 
+    __slots__ = (
+        "_deadline",
+        "_inbox",
+        "_loop",
+        "_metadata",
+        "_pool",
+        "_request",
+        "_status",
+        "_stream_id",
+        "_timer",
+        "_transport",
+        "_waiter",
+    )
+
     def __init__(
         self,
         pool: Pool,

@@ -19,6 +19,8 @@ def prefixed(message: bytes) -> bytes:
 class MessageReader:
     """Cuts the data of one stream into messages; holds at most one that is not whole yet."""
 
+    __slots__ = ("_rest",)
+
     def __init__(self) -> None:
         self._rest = bytearray()
 

@@ -41,6 +41,14 @@ class ChunkWriter:
     are the same in all chunks; with the usage asked for, the others carry `usage: null`.
     """
 
+    __slots__ = (
+        "_after",
+        "_always",
+        "_before",
+        "_content_before",
+        "_has_logprobs",
+    )
+
     def __init__(self, head: JsonObject, stream_usage: StreamUsage, has_logprobs: bool) -> None:
         self._before = b"data: " + orjson.dumps(head)[:-1] + b',"choices":['
         self._after = b',"usage":null}\n\n' if stream_usage.at_end else b"}\n\n"

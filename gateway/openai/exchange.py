@@ -35,6 +35,15 @@ class RequestContext:
 class _Exchange:
     """One request and its response."""
 
+    __slots__ = (
+        "_app",
+        "_id",
+        "_receive",
+        "_scope",
+        "_send",
+        "_status",
+    )
+
     def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         self._id = arrive(Headers(scope=scope))
         scope[SERVER_SEND] = send

@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-import anyio
 import orjson
 import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -36,7 +35,6 @@ async def event_stream(
         ping=keep_alive_s,
         ping_message_factory=lambda: ServerSentEvent(comment="keep-alive", sep="\n"),
         headers={"Cache-Control": "no-cache"},
-        shutdown_event=anyio.Event(),
         shutdown_grace_period=drain_s,
     )
 

@@ -53,6 +53,12 @@ class Answer:
     Otherwise the engine's Finished goes to `finish`. One of the two is called, once.
     """
 
+    __slots__ = (
+        "_can_stop",
+        "_choices",
+        "done",
+    )
+
     def __init__(
         self, spec: AnswerSpec, vocabulary: Vocabulary, call_id: Callable[[], str] = new_call_id
     ) -> None:

@@ -21,6 +21,16 @@ class DeltaReader:
     message, or raises; a message of the same form as the one before is read without it.
     """
 
+    __slots__ = (
+        "_endings",
+        "_form",
+        "_parse",
+        "_places",
+        "_with_logprobs",
+        "is_final",
+        "reused_blocks",
+    )
+
     def __init__(self, generation: Generation, max_model_len: int, parse: Parse) -> None:
         self.is_final = False
         self.reused_blocks = 0

@@ -10,6 +10,12 @@ class Ending:
     is as long as it may be was cut off.
     """
 
+    __slots__ = (
+        "_end_ids",
+        "_left",
+        "_met_end",
+    )
+
     def __init__(self, generation: Generation, max_model_len: int) -> None:
         room = max_model_len - len(generation.prompt.token_ids)
         self._end_ids = frozenset(generation.end_ids)
