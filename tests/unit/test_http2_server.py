@@ -159,6 +159,14 @@ def test_an_answer_without_messages_is_all_in_one_header_block() -> None:
     assert (headers[":status"], headers["grpc-status"]) == ("200", "12")
 
 
+def test_a_call_ends_once() -> None:
+    server, stream = called()
+    server.finish(stream, OK, ())
+    server.cut(stream, Status(Code.UNAVAILABLE))
+
+    assert [headers["grpc-status"] for _, _, headers in told(server)] == ["0"]
+
+
 def test_a_client_that_still_sends_is_told_to_stop() -> None:
     server = ready()
     ((stream, _),) = server.receive(request())
