@@ -236,6 +236,23 @@ def test_all_streams_share_the_window_of_the_connection() -> None:
     assert len(sent(server)[0][3]) == 1005 - int.from_bytes(left, "big")
 
 
+def test_a_stream_held_up_by_both_windows_needs_both() -> None:
+    server, stream = called((Setting.INITIAL_WINDOW_SIZE, DEFAULT_WINDOW - 1))
+    other = server.receive(request(3))[0][0]
+    server.send(other, bytes(DEFAULT_WINDOW - 11))
+    server.data_to_send()
+
+    server.send(stream, bytes(DEFAULT_WINDOW))
+    assert [len(body) for _, _, _, body in sent(server)] == [6]
+    server.receive(frames.window_update(0, DEFAULT_WINDOW))
+    assert sum(len(body) for _, _, _, body in sent(server)) == DEFAULT_WINDOW - 7
+    server.receive(frames.window_update(0, 10))
+    assert sent(server) == []
+    server.receive(frames.window_update(1, 10))
+    assert [len(body) for _, _, _, body in sent(server)] == [6]
+    assert server.take_drained() == [other, stream]
+
+
 def test_a_socket_that_is_full_holds_messages_back_but_not_answers_to_pings() -> None:
     server, stream = called()
     server.pause()
