@@ -1,6 +1,6 @@
 """What the gateway costs beside a naive one, and beside others: one run, order rotated, medians.
 
-python -m bench [--peers] [--repeats 5]
+python -m bench [--peers [smg dynamo]] [--repeats 5]
 """
 
 import argparse
@@ -9,16 +9,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-import llama_models.llama3
-
 from bench import triton
 from bench.contenders import CONTENDERS, MOCK_TRITON, Contender, before, running
 from bench.cost import PACE_MS, all_figures, figures_over_triton
 from bench.machine import Machine
-from bench.peers import dynamo, smg
+from bench.peers import PEERS
 from bench.process import allow_many_connections
 from bench.results import Results
-from build_engine.tokenizer import convert
 
 MODEL_CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 OUTPUT = Path(__file__).parent / "results"
@@ -29,23 +26,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
-        "--peers", action="store_true", help="install and measure SMG and Dynamo too"
+        "--peers", nargs="*", choices=PEERS, help="install and measure these too; none named: all"
     )
     parser.add_argument("--only", default="", help="those whose name has this in it")
+    parser.add_argument("--tokenizer", type=Path, help="Llama 3.1's, in its folder")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
     allow_many_connections()
     with tempfile.TemporaryDirectory() as folder:
-        peers = (smg(Path(folder)), dynamo(Path(folder))) if options.peers else ()
-        contenders = [*CONTENDERS, *peers]
+        names = () if options.peers is None else options.peers or PEERS
+        contenders = [*CONTENDERS, *(PEERS[name](Path(folder)) for name in names)]
         contenders = [contender for contender in contenders if options.only in contender.name]
-        results = compare(contenders, options.repeats, llama_tokenizer(Path(folder)))
+        tokenizer = options.tokenizer or llama_tokenizer(Path(folder))
+        results = compare(contenders, options.repeats, tokenizer)
     print(results.to_markdown())
     results.write(options.output)
 
 
 def llama_tokenizer(folder: Path) -> Path:
     """Write Llama 3.1's tokenizer below a folder; return where."""
+    import llama_models.llama3
+
+    from build_engine.tokenizer import convert
+
     tokenizer = folder / "llama-3.1"
     source = Path(llama_models.llama3.__file__).parent / "tokenizer.model"
     convert(source, tokenizer, "llama-3.1")

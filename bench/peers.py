@@ -5,6 +5,7 @@ Their workers are mocks too, in the protocol that each of them speaks.
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.contenders import MODEL, Contender
@@ -80,3 +81,6 @@ def _environment(folder: Path, packages: tuple[str, ...]) -> Path:
 def _install(python: Path, *words: str) -> None:
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*install, *words], check=True)
+
+
+PEERS: dict[str, Callable[[Path], Contender]] = {"smg": smg, "dynamo": dynamo}

@@ -178,7 +178,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     given = parser.parse_args()
     allow_many_connections()
-    results = ScaleResults(Machine(), vars(given) | {"tokenizer": given.tokenizer.name})
+    told = {name: value for name, value in vars(given).items() if not isinstance(value, Path)}
+    results = ScaleResults(Machine(), told)
     for workers in given.workers:
         tokenizer = given.tokenizer.resolve()
         setup = Setup(tokenizer, workers, given.tritons, given.pace_ms, given.real)

@@ -72,7 +72,7 @@ class ScaleResults:
     def write(self, folder: Path) -> None:
         """Write scale.json, scale.md and scale.svg."""
         folder.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(asdict(self), indent=1, default=str)
+        content = json.dumps(asdict(self), indent=1)
         (folder / "scale.json").write_text(content + "\n")
         (folder / "scale.md").write_text(self.to_markdown())
         (folder / "scale.svg").write_text(self.to_svg())
