@@ -188,6 +188,7 @@ class Endpoint(ABC, Generic[AnyStream, AnyEvent]):
     def _widen(self, stream_id: int, increment: int) -> None:
         try:
             self._streams[stream_id].widen(increment)
+            self._outbox.stir(stream_id)
         except StatusError as error:
             self._fail(stream_id, error)
 

@@ -36,6 +36,7 @@ class Outbox(Generic[AnySending]):
         self._out = bytearray()
         self._last_flags = last_flags
         self._unsent: dict[int, AnySending] = {}
+        self._stirred: dict[int, AnySending] = {}
         self._window = DEFAULT_WINDOW
 
     def __contains__(self, stream_id: int) -> bool:
@@ -48,22 +49,31 @@ class Outbox(Generic[AnySending]):
 
     def add_body(self, stream_id: int, stream: AnySending) -> None:
         """Send a stream's body, piece by piece."""
-        self._unsent[stream_id] = stream
+        self._unsent[stream_id] = self._stirred[stream_id] = stream
 
     def drop_body(self, stream_id: int) -> None:
         """Send no more of a stream's body."""
         self._unsent.pop(stream_id, None)
+        self._stirred.pop(stream_id, None)
+
+    def stir(self, stream_id: int) -> None:
+        """Try a stream again, whose window has changed; the others that wait cost nothing."""
+        if stream := self._unsent.get(stream_id):
+            self._stirred[stream_id] = stream
 
     def widen(self, increment: int) -> None:
         """Let more be sent on the connection. Raises ProtocolError beyond what a window may be."""
+        if self._window <= 0:
+            self._stirred.update(self._unsent)
         self._window += increment
         if self._window > MAX_WINDOW:
             raise ProtocolError(ErrorCode.FLOW_CONTROL_ERROR, "a window too wide")
 
     def take(self) -> bytes:
         """Return what can be sent now, once."""
-        if self._unsent and not self.is_paused:
-            for stream_id, stream in list(self._unsent.items()):
+        if self._stirred and not self.is_paused:
+            stirred, self._stirred = self._stirred, {}
+            for stream_id, stream in stirred.items():
                 self._send(stream_id, stream)
         if not self._out:
             return b""

@@ -159,6 +159,14 @@ def test_an_answer_without_messages_is_all_in_one_header_block() -> None:
     assert (headers[":status"], headers["grpc-status"]) == ("200", "12")
 
 
+def test_a_call_ends_once() -> None:
+    server, stream = called()
+    server.finish(stream, OK, ())
+    server.cut(stream, Status(Code.UNAVAILABLE))
+
+    assert [headers["grpc-status"] for _, _, headers in told(server)] == ["0"]
+
+
 def test_a_client_that_still_sends_is_told_to_stop() -> None:
     server = ready()
     ((stream, _),) = server.receive(request())
@@ -226,6 +234,23 @@ def test_all_streams_share_the_window_of_the_connection() -> None:
     assert len(sent(server)[0][3]) == int.from_bytes(left, "big")
     server.receive(frames.window_update(0, 1005))
     assert len(sent(server)[0][3]) == 1005 - int.from_bytes(left, "big")
+
+
+def test_a_stream_held_up_by_both_windows_needs_both() -> None:
+    server, stream = called((Setting.INITIAL_WINDOW_SIZE, DEFAULT_WINDOW - 1))
+    other = server.receive(request(3))[0][0]
+    server.send(other, bytes(DEFAULT_WINDOW - 11))
+    server.data_to_send()
+
+    server.send(stream, bytes(DEFAULT_WINDOW))
+    assert [len(body) for _, _, _, body in sent(server)] == [6]
+    server.receive(frames.window_update(0, DEFAULT_WINDOW))
+    assert sum(len(body) for _, _, _, body in sent(server)) == DEFAULT_WINDOW - 7
+    server.receive(frames.window_update(0, 10))
+    assert sent(server) == []
+    server.receive(frames.window_update(1, 10))
+    assert [len(body) for _, _, _, body in sent(server)] == [6]
+    assert server.take_drained() == [other, stream]
 
 
 def test_a_socket_that_is_full_holds_messages_back_but_not_answers_to_pings() -> None:

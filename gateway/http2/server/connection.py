@@ -146,10 +146,10 @@ class ServerConnection(Endpoint[ServerStream, Event]):
         return stream
 
     def _close(self, stream: ServerStream) -> None:
-        self._responses.finish(stream)
-        self._forget(stream.id)
-        if not stream.is_half_closed:
-            self._outbox.add(frames.rst_stream(stream.id, ErrorCode.NO_ERROR))
+        if self._forget(stream.id):
+            self._responses.finish(stream)
+            if not stream.is_half_closed:
+                self._outbox.add(frames.rst_stream(stream.id, ErrorCode.NO_ERROR))
 
     def _credit(self, stream: ServerStream) -> None:
         if credit := stream.credit():
