@@ -30,9 +30,9 @@ def call_block(scheme: str, authority: str, path: str) -> bytes:
 
 
 def literals(pairs: Iterable[tuple[str, str]]) -> bytes:
-    """Return headers that go after those of `call_block`."""
+    """Return headers that go after those of `call_block`; not compressed, which costs more."""
     never_indexed = [(name, value, True) for name, value in pairs]
-    return Encoder().encode(never_indexed)
+    return Encoder().encode(never_indexed, huffman=False)
 
 
 def timeout(seconds: float) -> tuple[str, str]:
