@@ -22,6 +22,14 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]
         self.written = 0
         self.seen: list[tuple[str, str | bytes]] = []
 
+    async def stuck(self) -> int:
+        """Wait until Flood has nowhere to write; return how many messages it has written."""
+        before = -1
+        while before != self.written or not before:
+            before = self.written
+            await asyncio.sleep(0.3)
+        return before
+
     def service(self, details: Any) -> Any:
         kind, behaviour = {
             "/t/Echo": (grpc.unary_unary_rpc_method_handler, self._echo),

@@ -172,10 +172,7 @@ async def test_a_reader_that_stops_makes_its_handler_wait_and_no_other(served: S
     service, _, channel = served
     flood = channel.unary_stream("/t/Flood")(b"10000")
     await flood.read()
-    before = -1
-    while before != service.written:
-        before = service.written
-        await asyncio.sleep(0.3)
+    before = await service.stuck()
 
     assert await asyncio.wait_for(channel.unary_unary("/t/Echo")(b"hello"), 1) == b"hello"
     assert service.written == before < 2000

@@ -112,10 +112,7 @@ async def test_a_client_that_reads_nothing_holds_up_only_itself(served: Served) 
     service, _, address = served
     async with caller(address, PREFACE, OPEN_WIDE, frames.window_update(0, 2**30)) as client:
         client.call("Flood", b"10000")
-        before = -1
-        while before != service.written:
-            before = service.written
-            await asyncio.sleep(0.2)
+        before = await service.stuck()
         async with caller(address) as other:
             other.call("Echo", b"hello")
             assert (await other.receive(Kind.DATA))[3] == prefixed(b"hello")
@@ -130,7 +127,7 @@ async def test_a_client_that_only_makes_us_answer_is_cut_off(
     service, server, address = served
     async with caller(address, PREFACE, OPEN_WIDE, frames.window_update(0, 2**30)) as client:
         client.call("Flood", b"10000")
-        await until(lambda: service.written > 20)
+        await service.stuck()
         for first in range(3, 10_003, 1000):
             calls = (request(id, (":path", "/t/Nobody")) for id in range(first, first + 1000, 2))
             client.send(*calls)
@@ -142,7 +139,7 @@ async def test_a_breach_of_one_who_reads_nothing_is_not_waited_for(served: Serve
     service, server, address = served
     async with caller(address, PREFACE, OPEN_WIDE, frames.window_update(0, 2**30)) as client:
         client.call("Flood", b"10000")
-        await until(lambda: service.written > 20)
+        await service.stuck()
         client.send(frames.frame(Kind.PING, 0, 0))
         await until(lambda: not server.transports)
 
