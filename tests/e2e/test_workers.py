@@ -85,7 +85,7 @@ class Gateway:
     def stream(self, max_tokens: int, events: list[str]) -> None:
         """Gather the events of a stream, to its end."""
         body = {"model": "m", "messages": [{"role": "user", "content": "goes on"}], "stream": True}
-        body["max_tokens"] = max_tokens
+        body |= {"max_tokens": max_tokens, "stream_options": {"include_usage": True}}
         url = f"{self.url}/v1/chat/completions"
         with httpx.stream("POST", url, json=body, timeout=30) as response:
             events.extend(line for line in response.iter_lines() if line)
@@ -94,6 +94,11 @@ class Gateway:
         """Ask it to stop, and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
+
+
+def tokens_of(event: str) -> int:
+    """Return how many tokens an answer had, as the usage at its end tells."""
+    return int(json.loads(event.removeprefix("data: "))["usage"]["completion_tokens"])
 
 
 @contextmanager
@@ -182,7 +187,7 @@ def test_all_workers_drain_when_the_parent_is_asked_to_stop(
 
         assert gateway.stop() == 0
 
-    assert {(len(events), events[-1]) for events in seen} == {(403, "data: [DONE]")}
+    assert {(tokens_of(events[-2]), events[-1]) for events in seen} == {(400, "data: [DONE]")}
     assert len({line["worker"] for line in gateway.log("request")}) > 1
     assert not list(tmp_path.glob("gateway-metrics-*"))
 
