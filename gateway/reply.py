@@ -12,34 +12,47 @@ from gateway.output.vocabulary import Vocabulary
 
 
 class Reply:
-    """One generation's answer. `usage` is right at every step and final after the last."""
+    """One generation's answer. `usage` is right at every step and final after the last.
+
+    Answers last and prompts can be long, so the prompt is let go of once the engine has it;
+    `tells_prompt` keeps its ids in `prompt_token_ids`.
+    """
 
     __slots__ = (
         "_answer",
         "_cached_tokens",
-        "_engine",
-        "generation",
+        "_items",
+        "_prompt_tokens",
+        "prompt_token_ids",
     )
 
-    def __init__(self, engine: Generator, generation: Generation, answer: Answer) -> None:
-        self.generation = generation
-        self._engine = engine
+    def __init__(
+        self,
+        engine: Generator,
+        generation: Generation,
+        answer: Answer,
+        *,
+        tells_prompt: bool = False,
+    ) -> None:
+        token_ids = generation.prompt.token_ids
+        self.prompt_token_ids = token_ids if tells_prompt else ()
+        self._prompt_tokens = len(token_ids)
+        self._items = engine.generate(generation)
         self._answer = answer
         self._cached_tokens = 0
 
     @property
     def usage(self) -> Usage:
-        prompt_tokens = len(self.generation.prompt.token_ids)
-        return Usage(prompt_tokens, self._answer.completion_tokens, self._cached_tokens)
+        return Usage(self._prompt_tokens, self._answer.completion_tokens, self._cached_tokens)
 
     async def steps(self) -> AsyncGenerator[list[Event], None]:
-        """Yield events as the answer grows; the last step ends every choice.
+        """Yield events as the answer grows, once; the last step ends every choice.
 
         Closing the iterator cancels the generation, and so does meeting a stop string in every
         choice. Raises what the engine raises.
         """
         answer = self._answer
-        async with aclosing(self._engine.generate(self.generation)) as items:
+        async with aclosing(self._items) as items:
             async for item in items:
                 if isinstance(item, Finished):
                     self._cached_tokens = item.cached_tokens

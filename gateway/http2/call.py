@@ -78,6 +78,7 @@ class Call:
             self._timer = self._loop.call_later(left_s, self._expire)
         self._transport = transport
         self._stream_id = transport.open(self, self._pool.block + literals(headers), self._request)
+        self._request = b""
 
     def __aiter__(self) -> "Call":
         return self

@@ -25,7 +25,12 @@ async def chat_reply(task: ChatTask) -> Reply:
     prompt = await task.model.renderer.render_async(task.conversation)
     model = task.model
     answer = Answer(task.spec, model.vocabulary)
-    return Reply(assistant(model.engine, model.vocabulary), task.draft.complete(prompt), answer)
+    return Reply(
+        assistant(model.engine, model.vocabulary),
+        task.draft.complete(prompt),
+        answer,
+        tells_prompt=task.spec.return_token_ids,
+    )
 
 
 async def stream_chat(task: ChatTask, reply: Reply) -> AsyncGenerator[bytes, None]:
@@ -33,15 +38,16 @@ async def stream_chat(task: ChatTask, reply: Reply) -> AsyncGenerator[bytes, Non
     writer = ChunkWriter(
         chat_head(task, "chat.completion.chunk"), task.stream_usage, task.spec.logprobs
     )
-    ids = reply.generation.prompt.token_ids if task.spec.return_token_ids else ()
-    opening = writer.opening(task.spec.num_choices, ids)
+    opening = writer.opening(task.spec.num_choices, reply.prompt_token_ids)
     opening += writer.events(echo_events(task), reply)
+    usage_at_end = task.stream_usage.at_end
+    del task  # and with it the conversation, while the answer lasts
     async for events in reply.steps():
         frames = opening + writer.events(events, reply)
         opening = b""
         if frames:
             yield frames
-    yield (writer.usage(reply.usage) if task.stream_usage.at_end else b"") + DONE
+    yield (writer.usage(reply.usage) if usage_at_end else b"") + DONE
 
 
 async def collect_chat(task: ChatTask, reply: Reply) -> JsonObject:
@@ -59,7 +65,7 @@ async def collect_chat(task: ChatTask, reply: Reply) -> JsonObject:
         "usage": usage_object(reply.usage),
     }
     if spec.return_token_ids:
-        completion["prompt_token_ids"] = reply.generation.prompt.token_ids
+        completion["prompt_token_ids"] = reply.prompt_token_ids
     return completion
 
 

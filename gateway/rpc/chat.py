@@ -93,6 +93,6 @@ def _started(task: ChatTask, reply: Reply) -> ChatCompletionEvent:
         create_time=Timestamp(seconds=head["created"]),
         model=head["model"],
         system_fingerprint=head["system_fingerprint"],
-        prompt_token_ids=reply.generation.prompt.token_ids if task.spec.return_token_ids else (),
+        prompt_token_ids=reply.prompt_token_ids,
     )
     return ChatCompletionEvent(started=started)

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from tritonclient.grpc import service_pb2 as pb
@@ -18,10 +19,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """A generation, and the id by which Triton knows it."""
+    """The id by which Triton knows a generation, and the parameter its guide came from."""
 
-    generation: Generation
     id: str
+    guide_source: str | None = None
+
+    @classmethod
+    def of(cls, generation: Generation) -> "EngineRequest":
+        """Return a new request for a generation; it does not hold its prompt."""
+        return cls(uuid4().hex, generation.guide.source if generation.guide else None)
 
     def parse(self, message: bytes) -> Any:
         """Return the `ModelInferResponse` in a message. Raises the GatewayError of an error."""
@@ -32,8 +38,8 @@ class EngineRequest:
 
     def _error(self, message: str) -> GatewayError:
         error = error_from_message(message, self.id)
-        if isinstance(error, InvalidGuide) and self.generation.guide:
-            error.param = self.generation.guide.source
+        if isinstance(error, InvalidGuide) and self.guide_source:
+            error.param = self.guide_source
         return error
 
     def cut_short(self) -> EngineFailure:
@@ -53,19 +59,19 @@ async def asked(channel: Channel, request: Any) -> AsyncIterator[Batches]:
         with translated(request.id):
             await call.write(request)
             await call.done_writing()
+            del request  # and with it the prompt, while the answer lasts
             yield call
     finally:
         call.cancel()
 
 
 async def responses(
-    channel: Channel, request: Any, generation: Generation
+    channel: Channel, request: Any, engine_request: EngineRequest
 ) -> AsyncGenerator[Any, None]:
-    """Yield every `ModelInferResponse` to a request; the last has `is_final`.
+    """Yield every `ModelInferResponse` to a message of a request; the last has `is_final`.
 
     Raises what `asked` and `EngineRequest` raise.
     """
-    engine_request = EngineRequest(generation, request.id)
     async with asked(channel, request) as batches:
         async for messages in batches:
             for message in messages:

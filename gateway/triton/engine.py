@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from uuid import uuid4
 
 from gateway.engine import Feature
 from gateway.errors import EngineFailure
@@ -28,9 +27,10 @@ class TritonEngine(ServedModel):
         self._adapters_held: set[int] = set()
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
-        request, lora = EngineRequest(generation, uuid4().hex), generation.lora
+        request = EngineRequest.of(generation)
         reader = DeltaReader(generation, self.max_model_len, request.parse)
-        called = aclosing(self._adapted(request, lora)) if lora else self._asked(request)
+        called = self._called(generation, request)
+        del generation  # and with it the prompt, while the answer lasts
         async with called as batches:
             async for messages in batches:
                 for delta in reader.read(messages):
@@ -41,19 +41,26 @@ class TritonEngine(ServedModel):
                     return
         raise request.cut_short()
 
-    def _asked(
-        self, request: EngineRequest, adapter: Sequence[Tensor] = ()
+    def _called(
+        self, generation: Generation, request: EngineRequest
     ) -> AbstractAsyncContextManager[Batches]:
-        message = encode_request(request.generation, self._contract, request.id, adapter)
-        return asked(self.channel, message)
+        if generation.lora:
+            return aclosing(self._adapted(generation, request, generation.lora))
+        return self._asked(generation, request)
+
+    def _asked(
+        self, generation: Generation, request: EngineRequest, adapter: Sequence[Tensor] = ()
+    ) -> AbstractAsyncContextManager[Batches]:
+        return asked(self.channel, encode_request(generation, self._contract, request.id, adapter))
 
     async def _adapted(
-        self, request: EngineRequest, lora: Lora
+        self, generation: Generation, request: EngineRequest, lora: Lora
     ) -> AsyncGenerator[Sequence[bytes], None]:
         """Yield what comes; the adapter goes along unless the engine still holds it."""
         if lora.task_id in self._adapters_held:
             try:
-                async with aclosing(self._accepted(request, [task_tensor(lora)])) as batches:
+                held = self._accepted(generation, request, [task_tensor(lora)])
+                async with aclosing(held) as batches:
                     async for messages in batches:
                         yield messages
                 return
@@ -62,16 +69,16 @@ class TritonEngine(ServedModel):
                     raise
                 self._adapters_held.discard(lora.task_id)
         adapter = await asyncio.to_thread(adapter_tensors, lora)
-        async with aclosing(self._accepted(request, adapter)) as batches:
+        async with aclosing(self._accepted(generation, request, adapter)) as batches:
             async for messages in batches:
                 self._adapters_held.add(lora.task_id)
                 yield messages
 
     async def _accepted(
-        self, request: EngineRequest, adapter: Sequence[Tensor]
+        self, generation: Generation, request: EngineRequest, adapter: Sequence[Tensor]
     ) -> AsyncGenerator[Sequence[bytes], None]:
         """Yield what comes; raise what the engine says first, if it is an error."""
-        async with self._asked(request, adapter) as batches:
+        async with self._asked(generation, request, adapter) as batches:
             is_first = True
             async for messages in batches:
                 if is_first:

@@ -8,11 +8,10 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 from gateway.engine import Feature
 from gateway.generation import Finished, Generation, Item, TextDelta
-from gateway.triton.call import is_final, responses
+from gateway.triton.call import EngineRequest, is_final, responses
 from gateway.triton.channel import Channel
 from gateway.triton.contract import ContractMismatch
 from gateway.triton.ending import Ending
@@ -91,9 +90,10 @@ class EnsembleEngine(ServedModel):
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
         tensors = self._tensors(generation)
-        request = build_request(self._ensemble.model, uuid4().hex, tensors, self._ensemble.takes)
+        request = EngineRequest.of(generation)
+        message = build_request(self._ensemble.model, request.id, tensors, self._ensemble.takes)
         endings = [Ending(generation, self.max_model_len) for _ in range(generation.num_sequences)]
-        async with aclosing(responses(self.channel, request, generation)) as arrivals:
+        async with aclosing(responses(self.channel, message, request)) as arrivals:
             async for response in arrivals:
                 raw = raw_outputs(response)
                 if text := read_string(raw["text_output"]) if "text_output" in raw else "":

@@ -8,11 +8,10 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 from gateway.engine import Feature
 from gateway.generation import Finished, FinishReason, Generation, Item, TextDelta
-from gateway.triton.call import is_final, responses
+from gateway.triton.call import EngineRequest, is_final, responses
 from gateway.triton.channel import Channel
 from gateway.triton.contract import ContractMismatch
 from gateway.triton.server import ServedModel
@@ -71,9 +70,10 @@ class LlmApiEngine(ServedModel):
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
         tensors = self._tensors(generation)
-        request = build_request(self._llmapi.model, uuid4().hex, tensors, self._llmapi.takes)
+        request = EngineRequest.of(generation)
+        message = build_request(self._llmapi.model, request.id, tensors, self._llmapi.takes)
         text, reason = CumulativeText(self._codec), FinishReason.STOP
-        async with aclosing(responses(self.channel, request, generation)) as arrivals:
+        async with aclosing(responses(self.channel, message, request)) as arrivals:
             async for response in arrivals:
                 raw, is_last = raw_outputs(response), is_final(response)
                 if raw.get("finish_reason") and read_string(raw["finish_reason"]) == "length":

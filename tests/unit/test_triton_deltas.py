@@ -39,7 +39,7 @@ def token(token_id: int, **more: Any) -> bytes:
 
 def reader(**wanted: Any) -> DeltaReader:
     generation = Generation(Prompt((7,), "a"), max_tokens=100, **wanted)
-    return DeltaReader(generation, 1000, EngineRequest(generation, "r1").parse)
+    return DeltaReader(generation, 1000, EngineRequest.of(generation).parse)
 
 
 class CountingReader(DeltaReader):

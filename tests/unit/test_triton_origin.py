@@ -11,12 +11,9 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from gateway.errors import EngineTimeout
-from gateway.generation import Generation, Prompt
 from gateway.origin import Origin, origin
-from gateway.triton.call import responses
+from gateway.triton.call import EngineRequest, responses
 from gateway.triton.channel import Channel
-
-NOTHING = Generation(Prompt((), ""), max_tokens=1)
 
 
 class Noting(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -57,7 +54,8 @@ async def ask(address: str, timeout_s: float | None) -> int:
     channel = Channel(address, timeout_s)
     try:
         request = pb.ModelInferRequest(model_name="m", id="1")
-        return len([response async for response in responses(channel, request, NOTHING)])
+        asked = EngineRequest("1")
+        return len([response async for response in responses(channel, request, asked)])
     finally:
         await channel.close()
 
