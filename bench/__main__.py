@@ -7,17 +7,22 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 from bench import triton
-from bench.contenders import CONTENDERS, MOCK_TRITON, Contender, before, running
-from bench.cost import PACE_MS, all_figures, figures_over_triton
+from bench.contenders import CONTENDERS, MOCK_TRITON, Contender, Running, before, running
+from bench.cost import MEASURES, PACE_MS, memory_figures, triton_figures, warm_up
 from bench.machine import Machine
 from bench.peers import PEERS
 from bench.process import allow_many_connections
 from bench.results import Results
 
 MODEL_CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+Item = TypeVar("Item")
+
 OUTPUT = Path(__file__).parent / "results"
 
 
@@ -58,35 +63,56 @@ def llama_tokenizer(folder: Path) -> Path:
 
 
 def compare(contenders: list[Contender], repeats: int, tokenizer: Path) -> Results:
-    """Give every contender a fresh start in each repeat, another one first each time."""
+    """Let all stand at once and take turns, another one first each time.
+
+    So what the machine does besides falls on all alike.
+    """
     results = Results(Machine())
-    for repeat in range(repeats):
-        for contender in rotated(contenders, repeat):
-            with running(contender, tokenizer) as gateway:
-                results.add(contender.name, all_figures(gateway))
-        if triton.can_run():
-            speakers = [c for c in contenders if c.worker == MOCK_TRITON]
-            compare_over_triton(rotated(speakers, repeat), tokenizer, results)
-        print(f"{repeat + 1} of {repeats} repeats done", file=sys.stderr, flush=True)
+    with ExitStack() as standing:
+        gateways = {c.name: standing.enter_context(running(c, tokenizer)) for c in contenders}
+        for name, gateway in gateways.items():
+            results.add(name, memory_figures(gateway))
+        over_triton = _over_triton(contenders, tokenizer, standing) if triton.can_run() else {}
+        for repeat in range(repeats):
+            for measure in MEASURES:
+                _take_turns(gateways, measure, repeat, results)
+            _take_turns(over_triton, triton_figures, repeat, results)
+            print(f"{repeat + 1} of {repeats} repeats done", file=sys.stderr, flush=True)
     results.machine.finish()
     return results
 
 
-def compare_over_triton(contenders: list[Contender], tokenizer: Path, results: Results) -> None:
-    """Add what those that speak to Triton cost over a real one, the same for all."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        triton.simulated_triton(Path(folder), tokenizer, PACE_MS / 1000) as port,
-    ):
-        for contender in contenders:
-            with before(contender, port, tokenizer) as gateway:
-                results.add(contender.name, figures_over_triton(gateway))
+def _over_triton(
+    contenders: list[Contender], tokenizer: Path, standing: ExitStack
+) -> dict[str, Running]:
+    """Start those that speak to Triton before a real one, the same for all."""
+    folder = Path(standing.enter_context(tempfile.TemporaryDirectory()))
+    server = triton.simulated_triton(folder, tokenizer, PACE_MS / 1000)
+    port = standing.enter_context(server)
+    speakers = [contender for contender in contenders if contender.worker == MOCK_TRITON]
+    gateways = {
+        contender.name: standing.enter_context(before(contender, port, tokenizer))
+        for contender in speakers
+    }
+    for gateway in gateways.values():
+        warm_up(gateway)
+    return gateways
 
 
-def rotated(contenders: list[Contender], by: int) -> list[Contender]:
+def _take_turns(
+    gateways: dict[str, Running],
+    measure: Callable[[Running], dict[str, float]],
+    repeat: int,
+    results: Results,
+) -> None:
+    for name, gateway in rotated([*gateways.items()], repeat):
+        results.add(name, measure(gateway))
+
+
+def rotated(items: list[Item], by: int) -> list[Item]:
     """Return them all, another one first."""
-    first = by % max(1, len(contenders))
-    return contenders[first:] + contenders[:first]
+    first = by % max(1, len(items))
+    return items[first:] + items[:first]
 
 
 if __name__ == "__main__":

@@ -44,45 +44,67 @@ FIGURES = {
 }
 
 
-def all_figures(gateway: Running) -> dict[str, float]:
-    """Return what a gateway costs over a mock; raise RuntimeError if it loses a stream."""
-    _warm_up(gateway)
+def memory_figures(gateway: Running) -> dict[str, float]:
+    """Warm a gateway up; return what it holds, idle and for every open stream."""
+    warm_up(gateway)
     time.sleep(REST_S)
     figures = {"rss_mib": rss_mib(gateway.pid)}
     figures["kib_per_stream"] = uvloop.run(_kib_per_stream(gateway.at_pace(OPEN_PACE_MS)))
+    return figures
+
+
+def first_token_figures(gateway: Running) -> dict[str, float]:
+    """Return the time to a first token; the worker's own half a millisecond is in it."""
     gateway = gateway.at_pace(0)
-    figures["first_token_ms"] = _first_token_ms(gateway)
-    cpu, load, _ = _cost(gateway, streams=32, tokens=64, rounds=20, stream=False)
-    figures["ms_per_whole_answer"] = cpu * 1e3 / load.num_requests
-    cpu, load, outcome = _cost(gateway, streams=32, tokens=256, rounds=3)
-    figures["us_per_token_flat"] = cpu * 1e6 / outcome.tokens
-    figures["tokens_per_s_flat"] = outcome.tokens / outcome.duration_s
-    figures["events_per_token_flat"] = outcome.events / outcome.tokens
-    return figures | _paced_figures(gateway.at_pace(PACE_MS))
+    load = Load(gateway.url, gateway.model, streams=1, tokens=2, rounds=60)
+    _, outcome = measure(load, gateway.pid)
+    _check(load, outcome)
+    return {"first_token_ms": statistics.median(outcome.first_token_s[10:]) * 1e3}
 
 
-def _paced_figures(gateway: Running) -> dict[str, float]:
-    figures = {}
+def whole_answer_figures(gateway: Running) -> dict[str, float]:
+    """Return what an answer costs that is not streamed."""
+    cpu, load, _ = _cost(gateway.at_pace(0), streams=32, tokens=64, rounds=20, stream=False)
+    return {"ms_per_whole_answer": cpu * 1e3 / load.num_requests}
+
+
+def flat_figures(gateway: Running) -> dict[str, float]:
+    """Return what a token costs as fast as all go."""
+    cpu, _, outcome = _cost(gateway.at_pace(0), streams=32, tokens=256, rounds=3)
+    return {
+        "us_per_token_flat": cpu * 1e6 / outcome.tokens,
+        "tokens_per_s_flat": outcome.tokens / outcome.duration_s,
+        "events_per_token_flat": outcome.events / outcome.tokens,
+    }
+
+
+def paced_figures(gateway: Running) -> dict[str, float]:
+    """Return what a token costs at a GPU's pace."""
+    gateway, figures = gateway.at_pace(PACE_MS), {}
     for streams, tokens in ((32, 256), (128, 128)):
         cpu, _, outcome = _cost(gateway, streams=streams, tokens=tokens)
         figures[f"us_per_token_{streams}"] = cpu * 1e6 / outcome.tokens
     figures["events_per_token_128"] = outcome.events / outcome.tokens
-    return figures | _lag_ms(gateway)
+    return figures
 
 
-def _lag_ms(gateway: Running) -> dict[str, float]:
-    """In a load of its own, for the requests cost the gateway something too."""
+def lag_figures(gateway: Running) -> dict[str, float]:
+    """Return how long others wait, under a load of its own: the asking costs something too."""
+    gateway = gateway.at_pace(PACE_MS)
     with probing(gateway.url, LAG_DELAY_S, LAG_S) as took_s:
         _cost(gateway, streams=128, tokens=LAG_TOKENS)
     took_ms = sorted(each * 1e3 for each in took_s)
     return {"lag_p50_ms": percentile(took_ms, 0.5), "lag_p99_ms": percentile(took_ms, 0.99)}
 
 
-def figures_over_triton(gateway: Running) -> dict[str, float]:
-    """Return what a gateway costs over a real tritonserver with the simulated engine."""
-    _warm_up(gateway)
+def triton_figures(gateway: Running) -> dict[str, float]:
+    """Return what a token costs over a real tritonserver with the simulated engine."""
     cpu, _, outcome = _cost(gateway, streams=32, tokens=256)
     return {"us_per_token_triton": cpu * 1e6 / outcome.tokens}
+
+
+MEASURES = (first_token_figures, whole_answer_figures, flat_figures, paced_figures, lag_figures)
+"""What is measured again and again; each raises RuntimeError if a stream or a token is lost."""
 
 
 def measure(load: Load, pid: int) -> tuple[float, Outcome]:
@@ -92,7 +114,7 @@ def measure(load: Load, pid: int) -> tuple[float, Outcome]:
     return cpu_s(pid) - before, outcome
 
 
-def _warm_up(gateway: Running) -> None:
+def warm_up(gateway: Running) -> None:
     """Long enough for a full garbage collection: Python's start leaves 100 MiB of rubbish."""
     _cost(gateway, streams=32, tokens=32, rounds=2, stream=False)
     _cost(gateway, streams=32, tokens=128, rounds=4)
@@ -105,14 +127,6 @@ def _cost(
     cpu, outcome = measure(load, gateway.pid)
     _check(load, outcome)
     return cpu, load, outcome
-
-
-def _first_token_ms(gateway: Running) -> float:
-    """The worker's own half a millisecond is in it; connections are open already."""
-    load = Load(gateway.url, gateway.model, streams=1, tokens=2, rounds=60)
-    _, outcome = measure(load, gateway.pid)
-    _check(load, outcome)
-    return statistics.median(outcome.first_token_s[10:]) * 1e3
 
 
 async def _kib_per_stream(gateway: Running) -> float:

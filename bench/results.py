@@ -46,7 +46,7 @@ class Results:
         for key, title in FIGURES.items():
             cells = [_cell(self.values[name].get(key, [])) for name in names]
             rows.append(f"| {title} | {' | '.join(cells)} |")
-        repeats = max(len(own["rss_mib"]) for own in self.values.values())
+        repeats = max(len(values) for own in self.values.values() for values in own.values())
         head = f"Medians of {repeats} repeats (lowest to highest).\n{self.machine}.\n"
         return head + "\n" + "\n".join(rows) + "\n"
 

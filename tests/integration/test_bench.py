@@ -73,8 +73,8 @@ async def test_what_the_engine_does_is_what_is_measured() -> None:
     assert (report.model, one.answered, four.answered) == ("tiny", 8, 8)
     assert one.output_tokens == four.output_tokens == 24
     assert one.prompt_tokens > 8 * 20
-    assert 0.05 <= one.itl_s.p50 < 0.08
-    assert 0.15 <= one.e2e_s.p50 < 0.3
+    assert 0.05 <= one.itl_s.p50 < 0.5
+    assert 0.15 <= one.e2e_s.p50 < 1.5
     assert one.goodput_per_s == one.requests_per_s
     assert four.output_tokens_per_s > 2.5 * one.output_tokens_per_s
 
