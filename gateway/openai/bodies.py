@@ -1,13 +1,19 @@
 """Request bodies: read within the limit, checked against their schema, refused in OpenAI's way."""
 
+import asyncio
+import sys
 from typing import TypeVar
 
-import anyio
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from gateway.errors import InvalidRequest, RequestTimeout, RequestTooLarge
 from gateway.settings import Settings
+
+if sys.version_info >= (3, 11):
+    from asyncio import timeout
+else:
+    from async_timeout import timeout
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -19,9 +25,9 @@ async def read_body(request: Request, schema: type[Body], settings: Settings) ->
     slow to come, InvalidRequest naming the parameter that is wrong.
     """
     try:
-        with anyio.fail_after(settings.body_timeout_s):
+        async with timeout(settings.body_timeout_s):
             raw = await _read_within(request, settings.max_body_bytes)
-    except TimeoutError:
+    except asyncio.TimeoutError:
         raise RequestTimeout(
             f"The request body did not arrive within {settings.body_timeout_s:g} seconds."
         ) from None
