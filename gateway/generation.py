@@ -31,16 +31,14 @@ class Guide:
     source: str = field(default="response_format", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True):
     """What the model reads: token ids, and the same as text for engines that only take text."""
 
     token_ids: tuple[int, ...]
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(msgspec.Struct, frozen=True):
     """How the next token is chosen. Temperature 0 is greedy; top_k 0 keeps the whole vocabulary."""
 
     temperature: float = 1.0
@@ -61,8 +59,7 @@ class Lora:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(msgspec.Struct, frozen=True):
     """One request to an engine, with every default decided.
 
     `end_ids` end a sequence and are not part of the answer. `streaming` asks for deltas as they
@@ -73,7 +70,7 @@ class Generation:
     max_tokens: int
     min_tokens: int = 0
     num_sequences: int = 1
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Sampling = Sampling()
     end_ids: tuple[int, ...] = ()
     bad_words: tuple[tuple[int, ...], ...] = ()
     logit_bias: tuple[tuple[int, float], ...] = ()
@@ -110,8 +107,7 @@ Item = Delta | TextDelta | Finished
 """What an engine yields."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens read and written."""
 
     prompt_tokens: int

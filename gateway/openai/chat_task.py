@@ -1,6 +1,6 @@
 """A chat body as a task: what to render, what to generate, how to read the answer."""
 
-from dataclasses import dataclass
+import msgspec
 
 from gateway.engine import Feature
 from gateway.errors import InvalidRequest, UnsupportedParameter
@@ -22,8 +22,7 @@ from gateway.output.tools.choice import Auto, NoTools, ToolChoice
 from gateway.prompt.conversation import Conversation
 
 
-@dataclass(frozen=True, slots=True)
-class ChatTask:
+class ChatTask(msgspec.Struct, frozen=True):
     """One chat request, understood. `echo` is text that the answer repeats before its own."""
 
     model: Model

@@ -1,9 +1,9 @@
 """The frames of a chat stream. What stays the same in a stream is rendered once, at its start."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 import orjson
 
 from gateway.generation import Usage
@@ -19,8 +19,7 @@ from gateway.output.events import (
 DONE = b"data: [DONE]\n\n"
 
 
-@dataclass(frozen=True, slots=True)
-class StreamUsage:
+class StreamUsage(msgspec.Struct, frozen=True):
     """Which chunks of a stream carry the usage: a last one of its own, or every one as well."""
 
     at_end: bool = False

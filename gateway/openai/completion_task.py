@@ -1,6 +1,6 @@
 """A text completion body as a task: several prompts, each a generation of its own."""
 
-from dataclasses import dataclass
+import msgspec
 
 from gateway.engine import Feature
 from gateway.errors import InvalidRequest, UnsupportedParameter
@@ -23,8 +23,7 @@ MAX_CHOICES = 1024
 GivenPrompt = str | list[int]
 
 
-@dataclass(frozen=True, slots=True)
-class CompletionTask:
+class CompletionTask(msgspec.Struct, frozen=True):
     """One completion request, understood.
 
     Every prompt is answered `num_candidates` times, of which the `n` likeliest are returned.

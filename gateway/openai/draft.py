@@ -1,7 +1,6 @@
 """What chat and text completions share, understood: every default, range and refusal, once."""
 
-from dataclasses import dataclass, replace
-
+import msgspec
 import structlog
 
 from gateway.engine import Feature
@@ -19,8 +18,7 @@ from gateway.telemetry.metrics import IGNORED_PARAMETERS
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """A generation that lacks its prompt, and with it the room that is left for the answer.
 
     `source` is the parameter the prompt comes from.
@@ -43,7 +41,7 @@ class Draft:
                 f"{room} tokens.",
                 param="min_tokens",
             )
-        return replace(self.generation, prompt=prompt, max_tokens=room)
+        return msgspec.structs.replace(self.generation, prompt=prompt, max_tokens=room)
 
 
 def parse_draft(

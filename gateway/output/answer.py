@@ -2,7 +2,8 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from gateway.generation import Delta, Finished, FinishReason, TextDelta
 from gateway.output.choice import Choice, PlainChoice, StagedChoice, TracedChoice
@@ -16,8 +17,7 @@ from gateway.output.trace import Trace
 from gateway.output.vocabulary import Vocabulary
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerSpec:
+class AnswerSpec(msgspec.Struct, frozen=True):
     """How an answer is to be read.
 
     `parser` names the tool call format, one of PARSERS, or is None where text is only text;
@@ -30,7 +30,7 @@ class AnswerSpec:
     skip_special: bool = True
     parser: str | None = None
     tools: tuple[str, ...] = ()
-    tool_choice: ToolChoice = field(default_factory=Auto)
+    tool_choice: ToolChoice = Auto()
     parallel_tool_calls: bool = True
     logprobs: bool = False
     return_token_ids: bool = False

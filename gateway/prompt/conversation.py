@@ -1,9 +1,10 @@
 """What a caller says to a model, before any template: messages, tools, how to render them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+import msgspec
 
 
 class Role(Enum):
@@ -16,8 +17,7 @@ class Role(Enum):
     TOOL = "tool"
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(msgspec.Struct, frozen=True):
     """A call the assistant made: `arguments` is a JSON object as text, as OpenAI carries it."""
 
     id: str
@@ -25,8 +25,7 @@ class ToolCall:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """One turn. `content` is the text parts joined; `tool_call_id` says what a tool answers."""
 
     role: Role
@@ -36,8 +35,7 @@ class Message:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(msgspec.Struct, frozen=True):
     """A function the model may call: `parameters` is a JSON schema."""
 
     name: str
@@ -46,8 +44,7 @@ class Tool:
     strict: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(msgspec.Struct, frozen=True):
     """Messages and tools to render into a prompt.
 
     `add_generation_prompt` opens the assistant's turn; `continue_final_message` leaves the last
@@ -59,4 +56,4 @@ class Conversation:
     tools: tuple[Tool, ...] = ()
     add_generation_prompt: bool = True
     continue_final_message: bool = False
-    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    template_kwargs: Mapping[str, Any] = {}

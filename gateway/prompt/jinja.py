@@ -7,7 +7,6 @@ The environment is the one transformers gives to templates
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -15,6 +14,7 @@ from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from msgspec.structs import replace
 
 from gateway.errors import InvalidRequest
 from gateway.prompt.conversation import Conversation, Message, Role

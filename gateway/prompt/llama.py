@@ -6,9 +6,10 @@ was sent, untrimmed, as Meta's reference does.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from gateway.errors import InvalidRequest
 from gateway.prompt.conversation import Conversation, Message, Role, ToolCall
@@ -51,8 +52,7 @@ def control_tokens(release: str) -> frozenset[str]:
     return common if release == "llama-3" else common | {_EOM_ID, _PYTHON_TAG}
 
 
-@dataclass(frozen=True, slots=True)
-class _Options:
+class _Options(msgspec.Struct, frozen=True):
     """What callers may set through template kwargs; other names are left to other templates."""
 
     preamble: bool

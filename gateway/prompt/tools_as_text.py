@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from gateway.prompt.conversation import Conversation, Message, Role, Tool
 from gateway.prompt.functions import arguments_param, call_arguments, tool_schema

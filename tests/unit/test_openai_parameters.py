@@ -1,11 +1,11 @@
 """Every request parameter: at its bounds, past them, null, of a wrong type, without the engine."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 
 from gateway.app import create_app
 from gateway.engine import Feature

@@ -4,12 +4,13 @@ import asyncio
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.errors import ContextTooLong, InvalidRequest
 from gateway.prompt.cache import TextCache

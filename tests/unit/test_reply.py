@@ -1,9 +1,9 @@
 """The answers of engines that only give text: what they write around them is cut."""
 
 from contextlib import aclosing
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.engine import Feature
 from gateway.generation import (
