@@ -1,11 +1,10 @@
 """One `ModelStreamInfer` call: a request in, its responses out, cancelled when left."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
+import msgspec
 import structlog
 from tritonclient.grpc import service_pb2 as pb
 
@@ -17,8 +16,7 @@ from gateway.triton.errors import error_from_message, translated
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class EngineRequest:
+class EngineRequest(msgspec.Struct, frozen=True):
     """The id by which Triton knows a generation, and the parameter its guide came from."""
 
     id: str
@@ -27,7 +25,7 @@ class EngineRequest:
     @classmethod
     def of(cls, generation: Generation) -> "EngineRequest":
         """Return a new request for a generation; it does not hold its prompt."""
-        return cls(uuid4().hex, generation.guide.source if generation.guide else None)
+        return cls(token_hex(16), generation.guide.source if generation.guide else None)
 
     def parse(self, message: bytes) -> Any:
         """Return the `ModelInferResponse` in a message. Raises the GatewayError of an error."""
@@ -48,21 +46,36 @@ class EngineRequest:
         return EngineFailure("The engine ended the stream without finishing the answer.")
 
 
-@asynccontextmanager
-async def asked(channel: Channel, request: Any) -> AsyncIterator[Batches]:
-    """Send a `ModelInferRequest`; iterate over what comes of it. Leaving cancels the call.
+class Asked:
+    """A `ModelInferRequest` on its way: inside, iterate over what comes of it; leaving cancels.
 
     Raises, around the iterating too, the GatewayError that a status stands for.
     """
-    call = channel.stream()
-    try:
-        with translated(request.id):
-            await call.write(request)
-            await call.done_writing()
-            del request  # and with it the prompt, while the answer lasts
-            yield call
-    finally:
-        call.cancel()
+
+    __slots__ = ("_call", "_request", "_request_id")
+
+    def __init__(self, channel: Channel, request: Any) -> None:
+        self._call = channel.stream()
+        self._request = request
+        self._request_id: str = request.id
+
+    async def __aenter__(self) -> Batches:
+        request, self._request = self._request, None  # nor keep its prompt while the answer lasts
+        try:
+            await self._call.write(request)
+            await self._call.done_writing()
+        except BaseException as error:
+            self._leave(error)
+            raise
+        return self._call
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._leave(error)
+
+    def _leave(self, error: BaseException | None) -> None:
+        self._call.cancel()
+        if told := translated(error, self._request_id):
+            raise told from error
 
 
 async def responses(
@@ -70,9 +83,9 @@ async def responses(
 ) -> AsyncGenerator[Any, None]:
     """Yield every `ModelInferResponse` to a message of a request; the last has `is_final`.
 
-    Raises what `asked` and `EngineRequest` raise.
+    Raises what `Asked` and `EngineRequest` raise.
     """
-    async with asked(channel, request) as batches:
+    async with Asked(channel, request) as batches:
         async for messages in batches:
             for message in messages:
                 response = engine_request.parse(message)

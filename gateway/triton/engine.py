@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from gateway.engine import Feature
 from gateway.errors import EngineFailure
 from gateway.generation import Finished, Generation, Item, Lora
-from gateway.triton.call import EngineRequest, asked
+from gateway.triton.call import Asked, EngineRequest
 from gateway.triton.channel import Batches, Channel
 from gateway.triton.contract import Contract
 from gateway.triton.deltas import DeltaReader
@@ -51,7 +51,7 @@ class TritonEngine(ServedModel):
     def _asked(
         self, generation: Generation, request: EngineRequest, adapter: Sequence[Tensor] = ()
     ) -> AbstractAsyncContextManager[Batches]:
-        return asked(self.channel, encode_request(generation, self._contract, request.id, adapter))
+        return Asked(self.channel, encode_request(generation, self._contract, request.id, adapter))
 
     async def _adapted(
         self, generation: Generation, request: EngineRequest, lora: Lora

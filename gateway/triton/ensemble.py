@@ -16,8 +16,17 @@ from gateway.triton.channel import Channel
 from gateway.triton.contract import ContractMismatch
 from gateway.triton.ending import Ending
 from gateway.triton.server import ServedModel
-from gateway.triton.tensors import ONE, Tensor, boolean, first_int32, fp32, int32, raw_outputs
-from gateway.triton.text import TextCodec, build_request, read_string, strings
+from gateway.triton.tensors import (
+    ONE,
+    Tensor,
+    boolean,
+    build_request,
+    first_int32,
+    fp32,
+    int32,
+    raw_outputs,
+)
+from gateway.triton.text import TextCodec, read_string, strings
 
 FEATURE_INPUTS = {
     Feature.NUM_SEQUENCES: "num_return_sequences",

@@ -4,8 +4,7 @@ Engine text stays in the log: of all messages below only the parts in groups rea
 """
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import grpc
 import structlog
@@ -109,14 +108,12 @@ def error_from_status(code: grpc.StatusCode, details: str, request_id: str) -> G
     return error_from_message(details, request_id)
 
 
-@contextmanager
-def translated(request_id: str) -> Iterator[None]:
-    """Turn a gRPC error raised inside into the GatewayError it stands for."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        code = error.code()
-        raise error_from_status(code, error.details() or code.name, request_id) from error
-    except StatusError as error:
+def translated(error: BaseException | None, request_id: str) -> GatewayError | None:
+    """Return the GatewayError that a gRPC error stands for, None for any other."""
+    if isinstance(error, StatusError):
         code = STATUS_CODES[error.code]
-        raise error_from_status(code, error.details or code.name, request_id) from error
+        return error_from_status(code, error.details or code.name, request_id)
+    if isinstance(error, grpc.RpcError):
+        code = error.code()
+        return error_from_status(code, error.details() or code.name, request_id)
+    return None

@@ -15,8 +15,8 @@ from gateway.triton.call import EngineRequest, is_final, responses
 from gateway.triton.channel import Channel
 from gateway.triton.contract import ContractMismatch
 from gateway.triton.server import ServedModel
-from gateway.triton.tensors import Tensor, raw_outputs
-from gateway.triton.text import TextCodec, build_request, read_string, strings
+from gateway.triton.tensors import Tensor, build_request, raw_outputs
+from gateway.triton.text import TextCodec, read_string, strings
 
 PREFIX = "sampling_param_"
 

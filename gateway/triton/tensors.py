@@ -1,8 +1,9 @@
 """Generations to Triton's tensors and back. Pure: messages in, messages out, no connection."""
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ ONE = (1, 1)
 
 INT32 = struct.Struct("<i")
 
-Tensor = tuple[str, str, Sequence[int], bytes]
+Tensor = tuple[str, str, tuple[int, ...], bytes]
 
 
 def encode_request(
@@ -26,18 +27,30 @@ def encode_request(
     Scalars travel as [1, 1]; the tensor table is section 1 of TensorRT-LLM's Triton contract.
     top_k, top_p and temperature are always sent: without them the runtime ignores the seed.
     """
-    request = pb.ModelInferRequest(model_name=contract.model, id=request_id)
+    tensors = (*_tensors(generation, contract), *adapter)
+    return build_request(contract.model, request_id, tensors, contract.inputs.__contains__)
+
+
+def build_request(
+    model: str, request_id: str, tensors: Iterable[Tensor], takes: Callable[[str], bool]
+) -> Any:
+    """Return a `ModelInferRequest` of those tensors that the model takes."""
+    request = pb.ModelInferRequest(model_name=model, id=request_id)
     request.parameters["triton_enable_empty_final_response"].bool_param = True
-    for name, datatype, shape, raw in (*_tensors(generation, contract), *adapter):
-        if name in contract.inputs:
-            request.inputs.add(name=name, datatype=datatype, shape=shape)
-            request.raw_input_contents.append(raw)
+    taken = [tensor for tensor in tensors if takes(tensor[0])]
+    request.inputs.extend([_header(name, datatype, shape) for name, datatype, shape, _ in taken])
+    request.raw_input_contents.extend([raw for *_, raw in taken])
     return request
+
+
+@lru_cache(maxsize=256)
+def _header(name: str, datatype: str, shape: tuple[int, ...]) -> Any:
+    return pb.ModelInferRequest.InferInputTensor(name=name, datatype=datatype, shape=shape)
 
 
 def _tensors(generation: Generation, contract: Contract) -> Iterator[Tensor]:
     prompt = generation.prompt.token_ids
-    yield "input_ids", "INT32", (1, len(prompt)), np.asarray(prompt, np.int32).tobytes()
+    yield "input_ids", "INT32", (1, len(prompt)), int32s(prompt)
     yield int32("input_lengths", len(prompt))
     yield int32("request_output_len", generation.max_tokens)
     yield boolean("streaming", generation.streaming)
@@ -70,7 +83,7 @@ def _ends(generation: Generation) -> Iterator[Tensor]:
     yield int32("end_id", end_id)
     yield int32("pad_id", end_id)
     if others:
-        yield words("stop_words_list", [(other,) for other in others])
+        yield words("stop_words_list", tuple((other,) for other in others))
 
 
 def _extras(generation: Generation, contract: Contract) -> Iterator[Tensor]:
@@ -118,15 +131,17 @@ def string(name: str, value: str) -> Tensor:
     return name, "BYTES", ONE, struct.pack("<I", len(raw)) + raw
 
 
-def words(name: str, words: Iterable[Sequence[int]]) -> Tensor:
+@lru_cache(maxsize=64)
+def words(name: str, words: tuple[tuple[int, ...], ...]) -> Tensor:
     """Words as INT32 [1, 2, N]: all ids in a row; below them each word's end, then -1."""
-    lists = [list(word) for word in words]
-    ids = [token for word in lists for token in word]
-    ends = np.cumsum([len(word) for word in lists])
-    tensor = np.full((2, len(ids)), -1, np.int32)
-    tensor[0] = ids
-    tensor[1, : len(ends)] = ends
-    return name, "INT32", (1, 2, len(ids)), tensor.tobytes()
+    ids = [token_id for word in words for token_id in word]
+    ends = list(accumulate(map(len, words)))
+    unused = [-1] * (len(ids) - len(ends))
+    return name, "INT32", (1, 2, len(ids)), int32s([*ids, *ends, *unused])
+
+
+def int32s(values: Sequence[int]) -> bytes:
+    return struct.pack(f"<{len(values)}i", *values)
 
 
 def raw_outputs(response: Any) -> dict[str, bytes]:

@@ -1,10 +1,8 @@
 """What engines that take text and give text share: tensors of strings, tokens counted from text."""
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
-
-from tritonclient.grpc import service_pb2 as pb
+from collections.abc import Sequence
+from typing import Protocol
 
 from gateway.triton.tensors import Tensor
 
@@ -17,7 +15,7 @@ class TextCodec(Protocol):
     def decode(self, token_ids: Sequence[int], *, skip_special: bool = True) -> str: ...
 
 
-def strings(name: str, values: Sequence[str], shape: Sequence[int]) -> Tensor:
+def strings(name: str, values: Sequence[str], shape: tuple[int, ...]) -> Tensor:
     """Return a BYTES tensor: each element a little-endian UINT32 length and its UTF-8."""
     raw = [value.encode() for value in values]
     return name, "BYTES", shape, b"".join(struct.pack("<I", len(item)) + item for item in raw)
@@ -27,16 +25,3 @@ def read_string(raw: bytes) -> str:
     """Return the first element of a BYTES tensor."""
     (size,) = struct.unpack_from("<I", raw)
     return raw[4 : 4 + size].decode(errors="replace")
-
-
-def build_request(
-    model: str, request_id: str, tensors: Iterable[Tensor], takes: Callable[[str], bool]
-) -> Any:
-    """Return a `ModelInferRequest` of those tensors that the model takes."""
-    request = pb.ModelInferRequest(model_name=model, id=request_id)
-    request.parameters["triton_enable_empty_final_response"].bool_param = True
-    for name, datatype, shape, raw in tensors:
-        if takes(name):
-            request.inputs.add(name=name, datatype=datatype, shape=shape)
-            request.raw_input_contents.append(raw)
-    return request
