@@ -12,11 +12,9 @@ from gateway import __version__
 from gateway.errors import GatewayError
 from gateway.health import health_routes
 from gateway.models import Models
-from gateway.openai.disconnect import ClientGone
-from gateway.openai.errors import on_client_gone, on_gateway_error, on_http_exception
-from gateway.openai.exchange import RequestContext
-from gateway.openai.reference import DocumentedApp
-from gateway.openai.routes import openai_routes
+from gateway.openai.application import Application
+from gateway.openai.errors import on_gateway_error, on_http_exception
+from gateway.openai.routes import add_openai_routes
 from gateway.settings import Settings
 from gateway.telemetry.metrics import metrics_routes
 
@@ -28,17 +26,15 @@ def create_app(
 
     `connect` runs in the background from start to stop and fills `models`.
     """
-    app = DocumentedApp(
+    app = Application(
         title="Triton OpenAI gateway",
         version=__version__,
         lifespan=_lifespan(connect),
         openapi_url="/openapi.json",
     )
-    app.add_middleware(RequestContext)
     app.add_exception_handler(GatewayError, on_gateway_error)
     app.add_exception_handler(HTTPException, on_http_exception)
-    app.add_exception_handler(ClientGone, on_client_gone)
-    app.include_router(openai_routes(settings, models))
+    add_openai_routes(app, settings, models)
     app.include_router(health_routes(models))
     app.include_router(metrics_routes(settings.workers))
     return app

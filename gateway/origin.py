@@ -5,9 +5,9 @@ import re
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
-from uuid import uuid4
+from secrets import token_hex
 
+import msgspec
 import structlog
 
 REQUEST_ID = "x-request-id"
@@ -18,8 +18,7 @@ ACCEPTABLE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 PRINTABLE = re.compile(r"[\x20-\x7e]{1,512}")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Where a request comes from. `deadline` is on `time.monotonic`'s clock."""
 
     deadline: float = math.inf
@@ -43,10 +42,12 @@ def arrive(headers: Mapping[str, str], deadline: float = math.inf) -> str:
     From here on the id is in every log line, and with the trace context on its way to Triton.
     """
     given = headers.get(REQUEST_ID, "")
-    request_id = given if ACCEPTABLE_ID.fullmatch(given) else uuid4().hex
-    structlog.contextvars.clear_contextvars()
+    request_id = given if ACCEPTABLE_ID.fullmatch(given) else token_hex(16)
     structlog.contextvars.bind_contextvars(request_id=request_id)
-    traced = ((name, headers.get(name, "")) for name in TRACE_CONTEXT)
-    passed_on = tuple((name, value) for name, value in traced if PRINTABLE.fullmatch(value))
-    origin.set(Origin(deadline, ((REQUEST_ID, request_id), *passed_on)))
+    metadata = [(REQUEST_ID, request_id)]
+    for name in TRACE_CONTEXT:
+        value = headers.get(name)
+        if value and PRINTABLE.fullmatch(value):
+            metadata.append((name, value))
+    origin.set(Origin(deadline, tuple(metadata)))
     return request_id

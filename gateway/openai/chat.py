@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from uuid import uuid4
+from secrets import token_hex
 
 from gateway.openai.chat_task import ChatTask
 from gateway.openai.chunks import DONE, ChunkWriter
@@ -79,7 +79,7 @@ def echo_events(task: ChatTask) -> list[Event]:
 def chat_head(task: ChatTask, kind: str) -> JsonObject:
     """Return what all of an answer's chunks, or the whole answer, begin with."""
     return {
-        "id": f"chatcmpl-{uuid4().hex}",
+        "id": f"chatcmpl-{token_hex(16)}",
         "object": kind,
         "created": int(time.time()),
         "model": task.model.id,

@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from uuid import uuid4
+from secrets import token_hex
 
 import orjson
 
@@ -64,7 +64,7 @@ async def collect_completion(task: CompletionTask, replies: Sequence[Reply]) -> 
 def completion_head(task: CompletionTask) -> JsonObject:
     """Return what all of an answer's chunks, or the whole answer, begin with."""
     return {
-        "id": f"cmpl-{uuid4().hex}",
+        "id": f"cmpl-{token_hex(16)}",
         "object": "text_completion",
         "created": int(time.time()),
         "model": task.model.id,

@@ -3,7 +3,7 @@
 import time
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import GatewayError
@@ -16,24 +16,12 @@ SERVER_SEND = "gateway.server_send"
 """Where in a request's scope the server's own `send` is, without the layers above it."""
 
 
-class RequestContext:
-    """Puts `x-request-id` on every response and in every log line; takes the client's if sane.
+class Exchange:
+    """One request and its response.
 
-    An exception nobody expected is logged with its traceback and answered with a fixed message.
+    Puts `x-request-id` on the response and in every log line; takes the client's if sane. An
+    exception nobody expected is logged with its traceback and answered with a fixed message.
     """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        await _Exchange(self._app, scope, receive, send).run()
-
-
-class _Exchange:
-    """One request and its response."""
 
     __slots__ = (
         "_app",
@@ -45,7 +33,9 @@ class _Exchange:
     )
 
     def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        self._id = arrive(Headers(scope=scope))
+        self._id = arrive(
+            {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
+        )
         scope[SERVER_SEND] = send
         self._app, self._scope, self._receive, self._send = app, scope, receive, send
         self._status: int | None = None

@@ -5,8 +5,6 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
-from fastapi.routing import APIRoute
-from starlette.types import Receive, Scope, Send
 
 from gateway.models import Model, Models
 from gateway.openai.answers import (
@@ -18,6 +16,7 @@ from gateway.openai.answers import (
     ModelList,
     TokenList,
 )
+from gateway.openai.application import Application
 from gateway.openai.bodies import read_body
 from gateway.openai.chat import chat_reply, collect_chat, stream_chat
 from gateway.openai.chat_task import parse_chat
@@ -41,29 +40,9 @@ from gateway.openai.tokens import detokenize, tokenize
 from gateway.settings import Settings
 
 
-class DirectRoute(APIRoute):
-    """A route whose endpoint takes the request and nothing that FastAPI would have to find.
+def add_openai_routes(app: Application, settings: Settings, models: Models) -> None:
+    """Put the routes under /v1 on the application."""
 
-    What FastAPI holds for a response as long as it lasts is 5 KiB of every open stream.
-    """
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] not in (self.methods or ()):
-            await super().handle(scope, receive, send)
-            return
-        response = await self.endpoint(Request(scope, receive, send))
-        await response(scope, receive, send)
-
-
-def openai_routes(settings: Settings, models: Models) -> APIRouter:
-    """Return the routes under /v1."""
-    router = APIRouter(prefix="/v1", route_class=DirectRoute)
-
-    @router.post(
-        "/chat/completions",
-        openapi_extra=reads(ChatCompletionRequest),
-        responses=answers(ChatCompletion, ChatCompletionChunk, GENERATING),
-    )
     async def create_chat_completion(request: Request) -> Response:
         body = await read_body(request, ChatCompletionRequest, settings)
         task = parse_chat(body, models.find(body.model), settings.strict)
@@ -72,11 +51,6 @@ def openai_routes(settings: Settings, models: Models) -> APIRouter:
             return await streamed(request, stream_chat(task, reply))
         return await whole(request, collect_chat(task, reply))
 
-    @router.post(
-        "/completions",
-        openapi_extra=reads(CompletionRequest),
-        responses=answers(Completion, Completion, GENERATING),
-    )
     async def create_completion(request: Request) -> Response:
         body = await read_body(request, CompletionRequest, settings)
         task = parse_completion(body, models.find(body.model), settings.strict)
@@ -89,9 +63,20 @@ def openai_routes(settings: Settings, models: Models) -> APIRouter:
         stream = event_stream(frames, settings.keep_alive_s, settings.drain_s)
         return await unless_gone(request, stream)
 
-    router.include_router(model_routes(models))
-    router.include_router(token_routes(settings, models))
-    return router
+    app.add_generating(
+        "/v1/chat/completions",
+        create_chat_completion,
+        openapi_extra=reads(ChatCompletionRequest),
+        responses=answers(ChatCompletion, ChatCompletionChunk, GENERATING),
+    )
+    app.add_generating(
+        "/v1/completions",
+        create_completion,
+        openapi_extra=reads(CompletionRequest),
+        responses=answers(Completion, Completion, GENERATING),
+    )
+    app.include_router(model_routes(models), prefix="/v1")
+    app.include_router(token_routes(settings, models), prefix="/v1")
 
 
 def token_routes(settings: Settings, models: Models) -> APIRouter:
