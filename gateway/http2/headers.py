@@ -7,7 +7,8 @@ keep none either. Encoded once, a block serves every connection; a decoded one c
 from collections.abc import Iterable
 from functools import lru_cache
 
-from hpack import Decoder, Encoder, HPACKError
+from hpack import Decoder, HPACKError
+from hpack.hpack import encode_integer
 
 from gateway.http2.frames import ErrorCode, ProtocolError
 
@@ -20,6 +21,7 @@ NO_TABLE = b"\x20"
 """Begins a block: the encoder keeps no table."""
 
 
+_NEVER_INDEXED = b"\x10"
 _TRAILERS = {"te": "trailers", "content-type": "application/grpc"}
 
 
@@ -30,9 +32,16 @@ def call_block(scheme: str, authority: str, path: str) -> bytes:
 
 
 def literals(pairs: Iterable[tuple[str, str]]) -> bytes:
-    """Return headers that go after those of `call_block`; not compressed, which costs more."""
-    never_indexed = [(name, value, True) for name, value in pairs]
-    return Encoder().encode(never_indexed, huffman=False)
+    """Return headers that go after those of `call_block`, as literals that nobody indexes.
+
+    RFC 7541, section 6.2.3. To look for shorter forms takes longer than to send these.
+    """
+    return b"".join([_NEVER_INDEXED + _string(name) + _string(value) for name, value in pairs])
+
+
+def _string(text: str) -> bytes:
+    raw = text.encode()
+    return bytes(encode_integer(len(raw), 7)) + raw
 
 
 def timeout(seconds: float) -> tuple[str, str]:
