@@ -8,7 +8,7 @@ from hpack import Encoder
 from gateway.http2 import frames
 from gateway.http2.connection import Connection
 from gateway.http2.frames import END_HEADERS, END_STREAM, ErrorCode, Kind, Setting
-from gateway.http2.messages import prefixed
+from gateway.http2.messages import PREFIX_BYTES, prefixed
 from gateway.http2.server.connection import End, ServerConnection
 from gateway.http2.server.requests import Request
 from gateway.http2.server.stream import ServerStream
@@ -38,7 +38,7 @@ class ClientEnd:
         events = self._client.receive(data)
         for stream_id, item in events:
             if isinstance(item, bytes) and self._rng.random() < 0.7:
-                self._client.read(stream_id, [item])
+                self._client.read(stream_id, PREFIX_BYTES + len(item))
         return len(events)
 
     def data_to_send(self) -> bytes:

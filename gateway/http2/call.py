@@ -6,10 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from gateway.http2.headers import literals, timeout
-from gateway.http2.messages import prefixed
+from gateway.http2.messages import PREFIX_BYTES, prefixed
 from gateway.http2.pool import Pool
 from gateway.http2.status import Code, Status, StatusError
 from gateway.http2.transport import Transport
+
+TELL_BYTES = 2**13
+"""How much of the 64 KiB is read before the connection is told: to tell it costs 0.4 us."""
 
 
 class Serializable(Protocol):
@@ -38,6 +41,7 @@ class Call:
         "_stream_id",
         "_timer",
         "_transport",
+        "_untold_bytes",
         "_waiter",
     )
 
@@ -56,6 +60,7 @@ class Call:
         self._transport: Transport | None = None
         self._stream_id = 0
         self._inbox: list[bytes] = []
+        self._untold_bytes = 0
         self._status: Status | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -93,8 +98,10 @@ class Call:
             else:
                 raise StatusError(self._status)
         messages, self._inbox = self._inbox, []
-        if self._transport and self._status is None:
-            self._transport.read(self._stream_id, messages)
+        self._untold_bytes += PREFIX_BYTES * len(messages) + sum(map(len, messages))
+        if self._untold_bytes > TELL_BYTES and self._transport and self._status is None:
+            self._transport.read(self._stream_id, self._untold_bytes)
+            self._untold_bytes = 0
         return messages
 
     def receive(self, item: bytes | Status) -> None:

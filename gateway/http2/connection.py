@@ -1,7 +1,5 @@
 """The client's end of a connection, without its socket: bytes in, events and bytes out."""
 
-from collections.abc import Sequence
-
 from gateway.http2 import frames
 from gateway.http2.endpoint import Endpoint
 from gateway.http2.frames import MAX_WINDOW, ErrorCode, Setting
@@ -64,12 +62,12 @@ class Connection(Endpoint[Stream, Event]):
         if self._forget(stream_id):
             self._outbox.add(frames.rst_stream(stream_id, code))
 
-    def read(self, stream_id: int, messages: Sequence[bytes]) -> bool:
-        """Note that messages were read, so that others may follow; tell if that is to be sent."""
+    def read(self, stream_id: int, num_bytes: int) -> bool:
+        """Note that so much was read, so that more may follow; tell if that is to be sent."""
         stream = self._streams.get(stream_id)
         if stream is None:
             return False
-        stream.read(messages)
+        stream.read(num_bytes)
         return self._credit(stream_id, stream) if stream.is_narrow else False
 
     def _credit(self, stream_id: int, stream: Stream) -> bool:

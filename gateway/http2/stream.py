@@ -64,10 +64,9 @@ class Stream:
             self._unread += PREFIX_BYTES + len(message)
         return messages
 
-    def read(self, messages: Sequence[bytes]) -> None:
-        """Note that these messages have been read."""
-        for message in messages:
-            self._unread -= PREFIX_BYTES + len(message)
+    def read(self, num_bytes: int) -> None:
+        """Note that messages of so many bytes, with their prefixes, have been read."""
+        self._unread -= num_bytes
 
     def credit(self) -> int:
         """Return what the window may grow by, if that is worth a frame, and let it grow.

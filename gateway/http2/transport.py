@@ -1,7 +1,6 @@
 """One HTTP/2 connection on a socket: what arrives goes to the calls, what they say goes out."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Protocol, cast
 
 import structlog
@@ -58,9 +57,9 @@ class Transport(asyncio.Protocol):
             self._connection.reset(stream_id)
             self._flush()
 
-    def read(self, stream_id: int, messages: Sequence[bytes]) -> None:
-        """Note that a call has read these messages."""
-        if self._connection.read(stream_id, messages):
+    def read(self, stream_id: int, num_bytes: int) -> None:
+        """Note that a call has read messages of so many bytes."""
+        if self._connection.read(stream_id, num_bytes):
             self._flush()
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import pytest
 from bench.http2_server import Peer, data
 from gateway.http2.connection import Connection
 from gateway.http2.headers import call_block
-from gateway.http2.messages import prefixed
+from gateway.http2.messages import PREFIX_BYTES, prefixed
 from gateway.http2.status import Code, Status
 
 BLOCK = call_block("http", "a", "/a.Service/Method")
@@ -68,7 +68,7 @@ def test_a_stream_may_carry_no_more_than_its_client_takes() -> None:
     pair.server.write([pair.server.begin(stream_id), *sent])
     for _, message in pair.exchange():
         assert isinstance(message, bytes)
-        pair.client.read(stream_id, [message])
+        pair.client.read(stream_id, PREFIX_BYTES + len(message))
     pair.exchange()
 
     assert len(sent) == 4

@@ -13,9 +13,10 @@ import pytest
 from gateway.http2 import frames, pool, stream
 from gateway.http2.call import Call
 from gateway.http2.frames import ErrorCode, Kind, Setting
+from gateway.http2.messages import prefixed
 from gateway.http2.pool import Pool
 from gateway.http2.status import Code, StatusError
-from tests.http2 import Peer, message, read_block, response, serving, trailers
+from tests.http2 import Peer, data, message, read_block, response, serving, trailers
 
 
 class Text(str):
@@ -335,6 +336,28 @@ async def test_what_nobody_reads_stays_on_the_server_and_holds_up_no_other() -> 
 
     assert answers == ["\0" * 1000] * sent + ["last"]
     assert sent == stream.WINDOW // 1005
+
+
+@pytest.mark.parametrize("size", [0, 3, 300, 7_000, 40_000])
+async def test_the_window_never_closes_on_a_reader_that_keeps_up(size: int) -> None:
+    count = 200_000 // (size + 5)
+
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await peer.receive(Kind.DATA)
+        peer.send(response())
+        window, wire = frames.DEFAULT_WINDOW, prefixed(bytes(size)) * count
+        while wire:
+            while window == 0:
+                _, _, stream_id, payload = await peer.receive(Kind.WINDOW_UPDATE)
+                window += int.from_bytes(payload, "big") if stream_id else 0
+            piece, wire = wire[: min(window, 1_000)], wire[min(window, 1_000) :]
+            peer.send(data(piece))
+            window -= len(piece)
+        peer.send(trailers())
+
+    async with serving(script) as address, calls_to(address) as start:
+        assert await asyncio.wait_for(ask(start()), 20) == ["\0" * size] * count
 
 
 async def test_a_large_request_goes_out_as_the_server_lets_it() -> None:
