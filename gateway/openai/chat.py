@@ -1,7 +1,6 @@
 """A chat answer on OpenAI's wire: the same steps become chunks, or one whole completion."""
 
 import time
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from secrets import token_hex
 
@@ -33,21 +32,28 @@ async def chat_reply(task: ChatTask) -> Reply:
     )
 
 
-async def stream_chat(task: ChatTask, reply: Reply) -> AsyncGenerator[bytes, None]:
-    """Yield the frames of a chat stream: roles, deltas, finish reasons, usage, [DONE]."""
-    writer = ChunkWriter(
-        chat_head(task, "chat.completion.chunk"), task.stream_usage, task.spec.logprobs
-    )
-    opening = writer.opening(task.spec.num_choices, reply.prompt_token_ids)
-    opening += writer.events(echo_events(task), reply)
-    usage_at_end = task.stream_usage.at_end
-    del task  # and with it the conversation, while the answer lasts
-    async for events in reply.steps():
-        frames = opening + writer.events(events, reply)
-        opening = b""
-        if frames:
-            yield frames
-    yield (writer.usage(reply.usage) if usage_at_end else b"") + DONE
+class ChatFrames:
+    """The frames of a chat stream: roles, deltas, finish reasons, usage, [DONE]."""
+
+    __slots__ = ("_opening", "_reply", "_usage_at_end", "_writer", "steps")
+
+    def __init__(self, task: ChatTask, reply: Reply) -> None:
+        self._writer = ChunkWriter(
+            chat_head(task, "chat.completion.chunk"), task.stream_usage, task.spec.logprobs
+        )
+        self._opening = self._writer.opening(task.spec.num_choices, reply.prompt_token_ids)
+        self._opening += self._writer.events(echo_events(task), reply)
+        self._usage_at_end = task.stream_usage.at_end
+        self._reply = reply
+        self.steps = reply.steps()
+
+    def render(self, step: list[Event]) -> bytes:
+        frames = self._opening + self._writer.events(step, self._reply)
+        self._opening = b""
+        return frames
+
+    def end(self) -> bytes:
+        return (self._writer.usage(self._reply.usage) if self._usage_at_end else b"") + DONE
 
 
 async def collect_chat(task: ChatTask, reply: Reply) -> JsonObject:

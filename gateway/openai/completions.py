@@ -30,22 +30,33 @@ async def completion_replies(task: CompletionTask) -> list[Reply]:
     ]
 
 
-async def stream_completion(
-    task: CompletionTask, replies: Sequence[Reply]
-) -> AsyncGenerator[bytes, None]:
-    """Yield the frames of a completion stream, the prompts' answers interleaved by index."""
-    head = completion_head(task)
-    candidates = [Candidates(task, number) for number in range(len(replies))]
-    async for number, events in merged([reply.steps() for reply in replies]):
-        usage = usage_object(total_usage(replies)) if task.stream_usage.always else None
-        frames = [
-            _frame({**head, "choices": [choice]}, task, usage)
-            for choice in candidates[number].changes(events)
-        ]
-        yield b"".join(frames)
-    if task.stream_usage.at_end:
-        yield _frame({**head, "choices": []}, task, usage_object(total_usage(replies)))
-    yield DONE
+class CompletionFrames:
+    """The frames of a completion stream, the prompts' answers interleaved by index."""
+
+    def __init__(self, task: CompletionTask, replies: Sequence[Reply]) -> None:
+        self._task = task
+        self._replies = replies
+        self._head = completion_head(task)
+        self._candidates = [Candidates(task, number) for number in range(len(replies))]
+        self.steps = merged([reply.steps() for reply in replies])
+
+    def render(self, step: tuple[int, list[Event]]) -> bytes:
+        number, events = step
+        usage = self._usage() if self._task.stream_usage.always else None
+        changes = self._candidates[number].changes(events)
+        return b"".join([self._frame([choice], usage) for choice in changes])
+
+    def end(self) -> bytes:
+        return (self._frame([], self._usage()) if self._task.stream_usage.at_end else b"") + DONE
+
+    def _usage(self) -> JsonObject:
+        return usage_object(total_usage(self._replies))
+
+    def _frame(self, choices: list[JsonObject], usage: JsonObject | None) -> bytes:
+        chunk = {**self._head, "choices": choices}
+        if self._task.stream_usage.at_end:
+            chunk["usage"] = usage
+        return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 
 async def collect_completion(task: CompletionTask, replies: Sequence[Reply]) -> JsonObject:
@@ -70,12 +81,6 @@ def completion_head(task: CompletionTask) -> JsonObject:
         "model": task.model.id,
         "system_fingerprint": task.model.fingerprint,
     }
-
-
-def _frame(chunk: JsonObject, task: CompletionTask, usage: JsonObject | None) -> bytes:
-    if task.stream_usage.at_end:
-        chunk["usage"] = usage
-    return b"data: " + orjson.dumps(chunk) + b"\n\n"
 
 
 def total_usage(replies: Sequence[Reply]) -> Usage:

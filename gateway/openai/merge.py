@@ -15,6 +15,11 @@ async def merged(
 
     A stream runs at most one item ahead of the reader.
     """
+    if len(streams) == 1:
+        async with aclosing(streams[0]) as stream:
+            async for item in stream:
+                yield 0, item
+        return
     items: asyncio.Queue[tuple[int, T]] = asyncio.Queue(maxsize=1)
 
     async def pump(number: int, stream: AsyncGenerator[T, None]) -> None:

@@ -1,6 +1,6 @@
 """The paths of OpenAI's API, and no logic: read, parse, answer."""
 
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 import orjson
@@ -18,14 +18,10 @@ from gateway.openai.answers import (
 )
 from gateway.openai.application import Application
 from gateway.openai.bodies import read_body
-from gateway.openai.chat import chat_reply, collect_chat, stream_chat
+from gateway.openai.chat import ChatFrames, chat_reply, collect_chat
 from gateway.openai.chat_task import parse_chat
 from gateway.openai.completion_task import parse_completion
-from gateway.openai.completions import (
-    collect_completion,
-    completion_replies,
-    stream_completion,
-)
+from gateway.openai.completions import CompletionFrames, collect_completion, completion_replies
 from gateway.openai.disconnect import unless_gone
 from gateway.openai.reference import GENERATING, READING, answers, reads
 from gateway.openai.schemas import (
@@ -35,7 +31,7 @@ from gateway.openai.schemas import (
     TokenizeRequest,
 )
 from gateway.openai.shapes import JsonObject
-from gateway.openai.sse import event_stream
+from gateway.openai.sse import Frames, event_stream
 from gateway.openai.tokens import detokenize, tokenize
 from gateway.settings import Settings
 
@@ -48,7 +44,7 @@ def add_openai_routes(app: Application, settings: Settings, models: Models) -> N
         task = parse_chat(body, models.find(body.model), settings.strict)
         reply = await chat_reply(task)
         if task.is_stream:
-            return await streamed(request, stream_chat(task, reply))
+            return await streamed(request, ChatFrames(task, reply))
         return await whole(request, collect_chat(task, reply))
 
     async def create_completion(request: Request) -> Response:
@@ -56,10 +52,10 @@ def add_openai_routes(app: Application, settings: Settings, models: Models) -> N
         task = parse_completion(body, models.find(body.model), settings.strict)
         replies = await completion_replies(task)
         if task.is_stream:
-            return await streamed(request, stream_completion(task, replies))
+            return await streamed(request, CompletionFrames(task, replies))
         return await whole(request, collect_completion(task, replies))
 
-    async def streamed(request: Request, frames: AsyncGenerator[bytes, None]) -> Response:
+    async def streamed(request: Request, frames: Frames[Any]) -> Response:
         stream = event_stream(frames, settings.keep_alive_s, settings.drain_s)
         return await unless_gone(request, stream)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import orjson
 import structlog
@@ -15,19 +15,35 @@ from gateway.openai.shapes import error_object
 
 log = structlog.get_logger(__name__)
 
+Step = TypeVar("Step")
+
 BEGIN, BODY = "http.response.start", "http.response.body"
 
 
+class Frames(Protocol[Step]):
+    """What a stream is made of: steps that come, and how they are written."""
+
+    steps: AsyncGenerator[Step, None]
+
+    def render(self, step: Step) -> bytes:
+        """Return the frames of a step, if there are any."""
+
+    def end(self) -> bytes:
+        """Return what follows the last step."""
+
+
 async def event_stream(
-    frames: AsyncGenerator[bytes, None], keep_alive_s: float, drain_s: float
+    frames: Frames[Any], keep_alive_s: float, drain_s: float
 ) -> EventSourceResponse:
     """Return a response that streams `frames`, once the first one is there.
 
     So whatever the engine refuses is raised from here and keeps its HTTP status. Later errors
     end the stream as one `data: {"error": ...}` without [DONE]. A client that leaves closes
-    `frames`; a server that stops lets them run for up to `drain_s` seconds.
+    the steps; a server that stops lets them come for up to `drain_s` seconds.
     """
-    first = await anext(frames)
+    first = b""
+    while not first:
+        first = frames.render(await anext(frames.steps))
     return FrameStream(
         first,
         frames,
@@ -43,13 +59,13 @@ class FrameStream(EventSourceResponse):
     """Sends frames that are already bytes, without the base class's work for each of them.
 
     Pings, disconnects and shutdown stay its own; what it does per event (encoding, a debug line,
-    a cancel scope around every send) costs as much as all of the gateway's work on a token. So
-    do the layers between here and the server, which only look at a response's start: frames go
-    to the server's own `send`.
+    a cancel scope around every send) costs as much as all of the gateway's work on a token. Nor
+    do frames need what is between here and the server, which only looks at a response's start:
+    they go to the server's own `send`.
     """
 
-    def __init__(self, first: bytes, frames: AsyncGenerator[bytes, None], **options: Any) -> None:
-        super().__init__(frames, **options)
+    def __init__(self, first: bytes, frames: Frames[Any], **options: Any) -> None:
+        super().__init__(frames.steps, **options)
         self._first = first
         self._frames = frames
         self._send_body: Send | None = None
@@ -60,17 +76,19 @@ class FrameStream(EventSourceResponse):
 
     async def _stream_response(self, send: Send) -> None:
         send_body = self._send_body or send
-        async with aclosing(self._frames) as frames:
+        render = self._frames.render
+        async with aclosing(self._frames.steps) as steps:
             await send({"type": BEGIN, "status": 200, "headers": self.raw_headers})
             await send_body({"type": BODY, "body": self._first, "more_body": True})
             try:
-                async for frame in frames:
-                    await send_body({"type": BODY, "body": frame, "more_body": True})
+                async for step in steps:
+                    if frame := render(step):
+                        await send_body({"type": BODY, "body": frame, "more_body": True})
+                last = self._frames.end()
             except Exception as error:
-                body = _error_frame(_told(error))
-                await send_body({"type": BODY, "body": body, "more_body": True})
+                last = _error_frame(_told(error))
         self.active = False
-        await send_body({"type": BODY, "body": b"", "more_body": False})
+        await send_body({"type": BODY, "body": last, "more_body": False})
 
 
 def _told(error: Exception) -> GatewayError:
