@@ -3,42 +3,57 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
+Told = tuple[int, T] | Exception | None
+"""An item of a stream with the stream's number, why a stream failed, or that one has ended."""
 
-async def merged(
-    streams: Sequence[AsyncGenerator[T, None]],
-) -> AsyncGenerator[tuple[int, T], None]:
+
+def merged(streams: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[tuple[int, T], None]:
     """Yield each stream's items with its number; raise what any raises, and close all.
 
     A stream runs at most one item ahead of the reader.
     """
-    if len(streams) == 1:
-        async with aclosing(streams[0]) as stream:
-            async for item in stream:
-                yield 0, item
-        return
-    items: asyncio.Queue[tuple[int, T]] = asyncio.Queue(maxsize=1)
+    return _single(streams[0]) if len(streams) == 1 else _several(streams)
 
-    async def pump(number: int, stream: AsyncGenerator[T, None]) -> None:
+
+async def _single(stream: AsyncGenerator[T, None]) -> AsyncGenerator[tuple[int, T], None]:
+    async with aclosing(stream):
+        async for item in stream:
+            yield 0, item
+
+
+async def _several(
+    streams: Sequence[AsyncGenerator[T, None]],
+) -> AsyncGenerator[tuple[int, T], None]:
+    told: asyncio.Queue[Told[T]] = asyncio.Queue(maxsize=1)
+    pumps = [asyncio.ensure_future(_pump(*numbered, told)) for numbered in enumerate(streams)]
+    num_running = len(pumps)
+    try:
+        while num_running:
+            one = await told.get()
+            if isinstance(one, Exception):
+                raise one
+            if one is None:
+                num_running -= 1
+            else:
+                yield one
+    finally:
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+
+
+async def _pump(
+    number: int, stream: AsyncGenerator[T, None], told: "asyncio.Queue[Told[T]]"
+) -> None:
+    try:
         async with aclosing(stream):
             async for item in stream:
-                await items.put((number, item))
-
-    pumps = [asyncio.ensure_future(pump(*numbered)) for numbered in enumerate(streams)]
-    finished = asyncio.gather(*pumps)
-    try:
-        while not (finished.done() and items.empty()):
-            arrival = asyncio.ensure_future(items.get())
-            either: set[asyncio.Future[Any]] = {arrival, finished}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if arrival.done():
-                yield arrival.result()
-            else:
-                arrival.cancel()
-        finished.result()
-    finally:
-        finished.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
+                await told.put((number, item))
+    except Exception as error:
+        await told.put(error)
+    else:
+        await told.put(None)
