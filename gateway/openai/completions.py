@@ -34,29 +34,25 @@ class CompletionFrames:
     """The frames of a completion stream, the prompts' answers interleaved by index."""
 
     def __init__(self, task: CompletionTask, replies: Sequence[Reply]) -> None:
-        self._task = task
         self._replies = replies
-        self._head = completion_head(task)
+        self._usage = task.stream_usage
+        self._before = b"data: " + orjson.dumps(completion_head(task))[:-1] + b',"choices":['
+        self._after = b'],"usage":null}\n\n' if self._usage.at_end else b"]}\n\n"
         self._candidates = [Candidates(task, number) for number in range(len(replies))]
         self.steps = merged([reply.steps() for reply in replies])
 
     def render(self, step: tuple[int, list[Event]]) -> bytes:
         number, events = step
-        usage = self._usage() if self._task.stream_usage.always else None
+        after = self._told_usage() if self._usage.always else self._after
         changes = self._candidates[number].changes(events)
-        return b"".join([self._frame([choice], usage) for choice in changes])
+        return b"".join([self._before + orjson.dumps(choice) + after for choice in changes])
 
     def end(self) -> bytes:
-        return (self._frame([], self._usage()) if self._task.stream_usage.at_end else b"") + DONE
+        return (self._before + self._told_usage() if self._usage.at_end else b"") + DONE
 
-    def _usage(self) -> JsonObject:
-        return usage_object(total_usage(self._replies))
-
-    def _frame(self, choices: list[JsonObject], usage: JsonObject | None) -> bytes:
-        chunk = {**self._head, "choices": choices}
-        if self._task.stream_usage.at_end:
-            chunk["usage"] = usage
-        return b"data: " + orjson.dumps(chunk) + b"\n\n"
+    def _told_usage(self) -> bytes:
+        usage = usage_object(total_usage(self._replies))
+        return b'],"usage":' + orjson.dumps(usage) + b"}\n\n"
 
 
 async def collect_completion(task: CompletionTask, replies: Sequence[Reply]) -> JsonObject:
