@@ -13,7 +13,8 @@ from gateway.errors import GatewayError
 from gateway.health import health_routes
 from gateway.models import Models
 from gateway.openai.application import Application
-from gateway.openai.errors import on_gateway_error, on_http_exception
+from gateway.openai.disconnect import ClientGone
+from gateway.openai.errors import on_client_gone, on_gateway_error, on_http_exception
 from gateway.openai.routes import add_openai_routes
 from gateway.settings import Settings
 from gateway.telemetry.metrics import metrics_routes
@@ -34,6 +35,7 @@ def create_app(
     )
     app.add_exception_handler(GatewayError, on_gateway_error)
     app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(ClientGone, on_client_gone)
     add_openai_routes(app, settings, models)
     app.include_router(health_routes(models))
     app.include_router(metrics_routes(settings.workers))

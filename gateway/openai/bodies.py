@@ -6,8 +6,10 @@ from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from gateway.errors import InvalidRequest, RequestTimeout, RequestTooLarge
+from gateway.openai.disconnect import ClientGone
 from gateway.settings import Settings
 
 if sys.version_info >= (3, 11):
@@ -22,7 +24,8 @@ async def read_body(request: Request, schema: type[Body], settings: Settings) ->
     """Return the JSON body as `schema`.
 
     Raises RequestTooLarge before more than the limit is held, RequestTimeout when the body is
-    slow to come, InvalidRequest naming the parameter that is wrong.
+    slow to come, ClientGone when it never comes, InvalidRequest naming the parameter that is
+    wrong.
     """
     try:
         async with timeout(settings.body_timeout_s):
@@ -31,6 +34,8 @@ async def read_body(request: Request, schema: type[Body], settings: Settings) ->
         raise RequestTimeout(
             f"The request body did not arrive within {settings.body_timeout_s:g} seconds."
         ) from None
+    except ClientDisconnect:
+        raise ClientGone from None
     try:
         return schema.model_validate_json(raw)
     except ValidationError as error:

@@ -41,6 +41,10 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     return error_response(InvalidRequest(str(error.detail)))
 
 
+async def on_client_gone(_: Request, __: Exception) -> Response:
+    return gone_response()
+
+
 def gone_response() -> Response:
     """Nobody reads this answer; 499 is what access logs call it."""
     return Response(status_code=499)

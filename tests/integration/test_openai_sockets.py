@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, closing
 
 import httpx
+import pytest
+import structlog
 import uvicorn
 
 from gateway.app import create_app
@@ -126,3 +128,19 @@ async def test_a_body_that_is_slow_to_come_is_a_408_and_the_end_of_the_connectio
     assert b"x-should-retry: false" in head
     assert b"x-request-id: " in head
     assert json.loads(body)["error"]["code"] == "request_timeout"
+
+
+@pytest.mark.parametrize("path", [PATH, "/v1/tokenize"])
+async def test_a_client_that_leaves_within_its_body_is_no_failure(path: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: gateway\r\nContent-Length: 100\r\n\r\n"
+
+    with structlog.testing.capture_logs() as logs:
+        async with serving(FakeEngine([]), Settings()) as url:
+            _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(url).port)
+            writer.write(head.encode() + b'{"mod')
+            await writer.drain()
+            await asyncio.sleep(0.1)
+            writer.close()
+            await asyncio.sleep(0.1)
+
+    assert [(entry["event"], entry.get("status")) for entry in logs] == [("request", 499)]
