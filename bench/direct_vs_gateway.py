@@ -72,7 +72,7 @@ async def rate(streams: list[Callable[[], Awaitable[int]]]) -> float:
 
 
 async def compare(options: argparse.Namespace) -> None:
-    """Alternate rounds of both sides and print the median rates and their ratio."""
+    """Alternate rounds of both sides; print the median rates, their ratio and that of rounds."""
     rates: dict[str, list[float]] = {"triton": [], "gateway": []}
     connector = aiohttp.TCPConnector(limit=0)
     async with (
@@ -95,7 +95,9 @@ async def compare(options: argparse.Namespace) -> None:
                 rates[name].append(await rate(sides[name]))
                 print(f"round {round_number} {name:8} {rates[name][-1]:8.1f} tokens/s")
     direct, gateway = (statistics.median(rates[name]) for name in ("triton", "gateway"))
+    ratios = [one / other for one, other in zip(rates["gateway"], rates["triton"], strict=True)]
     print(f"median: triton {direct:.1f}, gateway {gateway:.1f}, ratio {gateway / direct:.3f}")
+    print(f"median of the rounds' ratios: {statistics.median(ratios):.3f}")
 
 
 async def _ids(session: aiohttp.ClientSession, url: str, model: str, number: int) -> list[int]:
