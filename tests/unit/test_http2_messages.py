@@ -46,6 +46,13 @@ def test_a_message_that_cannot_be_taken_ends_its_call(prefix: bytes) -> None:
     assert caught.value.code == Code.INTERNAL
 
 
+@given(st.lists(st.tuples(st.text("abc-", min_size=1), st.text(st.characters(max_codepoint=126)))))
+def test_literals_are_what_hpack_reads(pairs: list[tuple[str, str]]) -> None:
+    pairs += [("long", "x" * size) for size in (126, 127, 128, 512)]
+
+    assert read_block(headers.literals(pairs)) == pairs
+
+
 def test_a_call_begins_with_the_headers_of_grpc() -> None:
     block = headers.call_block("http", "host:8001", "/a.B/C")
     block += headers.literals([("x-request-id", "r1"), headers.timeout(1.5)])
