@@ -42,8 +42,12 @@ async def event_stream(
     the steps; a server that stops lets them come for up to `drain_s` seconds.
     """
     first = b""
-    while not first:
-        first = frames.render(await anext(frames.steps))
+    try:
+        while not first:
+            first = frames.render(await anext(frames.steps))
+    except BaseException:
+        await frames.steps.aclose()
+        raise
     return FrameStream(
         first,
         frames,
