@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from gateway.rpc.server import RpcServer
 from gateway.settings import Settings, SettingsError
 
-GARBAGE = 5000
+GC_THRESHOLD = 5000
 """New objects between two looks for garbage. Python's 700 cost 4 % of every whole answer: most
 of them are still in use."""
 
@@ -93,7 +93,7 @@ async def serve(
     )
     await rpc.start()
     gc.freeze()  # what was made at start stays, and need not be looked at again
-    gc.set_threshold(GARBAGE)
+    gc.set_threshold(GC_THRESHOLD)
     gc.enable()
     companion = asyncio.ensure_future(alongside()) if alongside else None
     try:

@@ -33,9 +33,8 @@ class Exchange:
     )
 
     def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        self._id = arrive(
-            {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
-        )
+        headers = {str(name, "latin-1"): str(value, "latin-1") for name, value in scope["headers"]}
+        self._id = arrive(headers)
         scope[SERVER_SEND] = send
         self._app, self._scope, self._receive, self._send = app, scope, receive, send
         self._status: int | None = None
