@@ -10,6 +10,10 @@ import httpx
 
 from tests.e2e.conftest import Stack
 
+# Which requests are decoded together changes how sums are rounded. Among a vocabulary's ten
+# thousands of least likely tokens, that is enough to draw another one: draw from the likely ones.
+LIKELY: dict[str, Any] = {"top_k": 20}
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -38,12 +42,12 @@ def _alike(one: list[Any], other: list[Any]) -> bool:
 def differing(agrees: Callable[[int], bool], count: int, concurrent: int) -> int:
     """Assert that each of `count` pairs agrees; return how many had to be asked again, alone.
 
-    A batch's company changes how its sums are rounded, and now and then which token is drawn.
+    Rounding may still turn a token: seldom, and not again and again.
     """
     with ThreadPoolExecutor(concurrent) as pool:
         agreed = list(pool.map(agrees, range(count)))
     doubtful = [i for i, same in enumerate(agreed) if not same]
-    assert len(doubtful) <= count // 20
+    assert len(doubtful) <= 2
     assert [i for i in doubtful if not agrees(i)] == []
     return len(doubtful)
 

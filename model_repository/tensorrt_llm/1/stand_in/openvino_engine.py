@@ -14,7 +14,7 @@ from stand_in.guides import GuideCheck, structured_output
 
 _CACHE_GB = 1
 _RECOVERY_STEPS = 3
-# In full precision, a sequence has the same tokens alone, in any batch, and from a cached prefix.
+# In full precision, a sequence alone, in a batch or from a cached prefix differs by rounding only.
 _EXACT = {
     "INFERENCE_PRECISION_HINT": openvino.Type.f32,
     "KV_CACHE_PRECISION": openvino.Type.f32,
