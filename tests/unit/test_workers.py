@@ -9,12 +9,14 @@ from gateway.workers.child import Ending
 from gateway.workers.supervisor import FIRST_PAUSE_S, LONGEST_PAUSE_S, SETTLED_S, pause_after
 
 SUPERVISED = """
-import os, signal, sys, time
+import multiprocessing, os, signal, sys, time
 from gateway.settings import SettingsError
 from gateway.telemetry.logs import configure_logs
 from gateway.workers.supervisor import Supervisor, WorkersFailed
 configure_logs("error", "json")
 parent = os.getpid()
+first_life = multiprocessing.Semaphore(1)
+second_worker = multiprocessing.Semaphore(0)
 def work(number, serves):
 {work}
 try:
@@ -69,14 +71,14 @@ def test_a_worker_that_dies_before_it_serves_ends_the_parent() -> None:
 def test_workers_that_served_and_died_are_replaced_until_a_signal() -> None:
     told = supervise(
         "serves()",
-        "print(number, flush=True)",
-        "if number == 1: os._exit(7)",
-        "time.sleep(1.2)",
-        "os.kill(parent, signal.SIGTERM)",
+        "os.write(1, b'%d' % number)",
+        "if number == 2: second_worker.release()",
+        "elif first_life.acquire(False): os._exit(7)",
+        "elif second_worker.acquire(): os.kill(parent, signal.SIGTERM)",
         "time.sleep(60)",
     )
 
-    assert sorted(told.stdout.split()) == ["1", "1", "2"]
+    assert sorted(told.stdout) == ["1", "1", "2"]
 
 
 def test_a_worker_that_does_not_drain_is_told_of() -> None:
