@@ -98,7 +98,6 @@ class Call:
             else:
                 raise StatusError(self._status)
         messages, self._inbox = self._inbox, []
-        self._untold_bytes += PREFIX_BYTES * len(messages) + sum(map(len, messages))
         if self._untold_bytes > TELL_BYTES and self._transport and self._status is None:
             self._transport.read(self._stream_id, self._untold_bytes)
             self._untold_bytes = 0
@@ -108,6 +107,7 @@ class Call:
         """Take what the connection has for this call."""
         if isinstance(item, bytes):
             self._inbox.append(item)
+            self._untold_bytes += PREFIX_BYTES + len(item)
         else:
             self._end(item)
         if self._waiter and not self._waiter.done():

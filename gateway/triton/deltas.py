@@ -1,14 +1,15 @@
 """The responses of the `tensorrt_llm` model, as what each sequence gained. Pure: bytes in."""
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from gateway.generation import Delta, FinishReason, Generation
 from gateway.triton.call import is_final
 from gateway.triton.ending import Ending
-from gateway.triton.tensors import INT32, first_int32
+from gateway.triton.tensors import first_int32
 
 Parse = Callable[[bytes], Any]
 
@@ -21,15 +22,7 @@ class DeltaReader:
     message, or raises; a message of the same form as the one before is read without it.
     """
 
-    __slots__ = (
-        "_endings",
-        "_form",
-        "_parse",
-        "_places",
-        "_with_logprobs",
-        "is_final",
-        "reused_blocks",
-    )
+    __slots__ = ("_endings", "_form", "_parse", "_with_logprobs", "is_final", "reused_blocks")
 
     def __init__(self, generation: Generation, max_model_len: int, parse: Parse) -> None:
         self.is_final = False
@@ -38,7 +31,6 @@ class DeltaReader:
         self._with_logprobs = generation.logprobs
         self._endings = [Ending(generation, max_model_len) for _ in range(generation.num_sequences)]
         self._form: Form | None = None
-        self._places = Places([])
 
     @property
     def reasons(self) -> tuple[FinishReason, ...]:
@@ -53,102 +45,119 @@ class DeltaReader:
         return _joined([delta for delta in map(self._read, messages) if delta is not None])
 
     def _read(self, message: bytes) -> Delta | None:
-        form = self._form
-        raw = form.contents(message) if form else None
-        if raw is None:
-            raw = self._parsed(message)
-        if not raw:
-            return None
-        delta = self._delta(raw)
-        return self._endings[delta.index].trim(delta)
+        delta = self._form.delta(message) if self._form else None
+        if delta is None:
+            delta = self._parsed(message)
+        return None if delta is None else self._endings[delta.index].trim(delta)
 
-    def _parsed(self, message: bytes) -> Sequence[bytes]:
+    def _parsed(self, message: bytes) -> Delta | None:
         response = self._parse(message)
-        raw: Sequence[bytes] = response.raw_output_contents
-        names = [tensor.name for tensor in response.outputs]
-        if names != self._places.names:
-            self._places = Places(names)
         self.is_final = is_final(response)
-        self._form = form_of(message, raw)
-        if raw and self._places.reused_blocks is not None:
-            self.reused_blocks = first_int32(raw[self._places.reused_blocks]) or self.reused_blocks
-        return raw
+        names = [tensor.name for tensor in response.outputs]
+        contents = dict(zip(names, response.raw_output_contents, strict=True))
+        if not contents:
+            return None
+        if blocks := contents.get("kv_cache_reused_blocks"):
+            self.reused_blocks = first_int32(blocks) or self.reused_blocks
+        delta = self._delta(contents)
+        counts = {"output_ids": len(delta.token_ids), "sequence_index": 1}
+        if self._with_logprobs:
+            counts["output_log_probs"] = len(delta.logprobs)
+        self._form = form_of(message, contents, counts)
+        return delta
 
-    def _delta(self, raw: Sequence[bytes]) -> Delta:
-        places = self._places
-        ids = raw[places.ids]
-        (num_tokens,) = INT32.unpack(raw[places.length])
-        token_ids = list(INT32.unpack_from(ids) if num_tokens == 1 else _int32s(ids, num_tokens))
-        index = 0 if places.index is None else first_int32(raw[places.index])
+    def _delta(self, contents: Mapping[str, bytes]) -> Delta:
+        num_tokens = first_int32(contents["sequence_length"])
+        index = first_int32(contents["sequence_index"]) if "sequence_index" in contents else 0
+        token_ids = list(struct.unpack_from(f"<{num_tokens}i", contents["output_ids"]))
         if not self._with_logprobs:
             return Delta(index, token_ids)
-        logprobs = struct.unpack_from(f"<{num_tokens}f", raw[places.logprobs])
+        logprobs = struct.unpack_from(f"<{num_tokens}f", contents["output_log_probs"])
         return Delta(index, token_ids, list(logprobs))
 
 
-class Places:
-    """Where the outputs of a response are, by their names."""
-
-    __slots__ = ("ids", "index", "length", "logprobs", "names", "reused_blocks")
-
-    def __init__(self, names: list[str]) -> None:
-        places = {name: place for place, name in enumerate(names)}
-        self.names = names
-        self.ids = places.get("output_ids", -1)
-        self.length = places.get("sequence_length", -1)
-        self.logprobs = places.get("output_log_probs", -1)
-        self.index = places.get("sequence_index")
-        self.reused_blocks = places.get("kv_cache_reused_blocks")
-
-
 class Form:
-    """What is the same in all messages that differ in the contents of their tensors alone."""
+    """The form of a message: what is the same in all that differ in what was generated alone.
 
-    __slots__ = ("_head", "_head_bytes", "_tags", "_tail", "_total_bytes")
-
-    def __init__(self, head: bytes, tags: tuple[bytes, ...], sizes: Sequence[int]) -> None:
-        self._head = head
-        self._head_bytes = len(head)
-        self._tags = tags
-        self._tail = _struct_of(tuple(sizes))
-        self._total_bytes = len(head) + self._tail.size
-
-    def contents(self, message: bytes) -> Sequence[bytes] | None:
-        """Return the contents of the tensors in a message, None if it is of another form."""
-        if len(message) != self._total_bytes or not message.startswith(self._head):
-            return None
-        fields = self._tail.unpack_from(message, self._head_bytes)
-        return fields[1::2] if fields[::2] == self._tags else None
-
-
-def form_of(message: bytes, contents: Sequence[bytes]) -> Form | None:
-    """Return the form of a message with these `raw_output_contents`, if it can be told.
-
-    Protobuf writes fields in the order of their numbers: field 6 of `ModelInferResponse`, which
-    is field 2 of `ModelStreamInferResponse`, ends the message. Longer contents than what one byte
-    can count are left.
+    `places` tells which fields of the layout hold an output; before each is one, and after all
+    one more, of bytes that stay as they are.
     """
-    sizes = [len(content) for content in contents]
-    if max(sizes, default=MAX_BYTES + 1) > MAX_BYTES:
+
+    __slots__ = (
+        "_fixed",
+        "_index",
+        "_logprobs",
+        "_num_bytes",
+        "_same",
+        "_token_ids",
+        "_unpack",
+    )
+
+    def __init__(self, message: bytes, layout: struct.Struct, places: Mapping[str, slice]) -> None:
+        fields = layout.unpack(message)
+        self._num_bytes = layout.size
+        self._unpack = layout.unpack
+        self._fixed = itemgetter(*[place.start - 1 for place in places.values()], len(fields) - 1)
+        self._same = self._fixed(fields)
+        self._token_ids = places["output_ids"]
+        self._logprobs = places.get("output_log_probs")
+        self._index = places.get("sequence_index")
+
+    def delta(self, message: bytes) -> Delta | None:
+        """Return what was generated, None for a message of another form."""
+        if len(message) != self._num_bytes:
+            return None
+        fields = self._unpack(message)
+        if self._fixed(fields) != self._same:
+            return None
+        index = fields[self._index][0] if self._index else 0
+        if not self._logprobs:
+            return Delta(index, list(fields[self._token_ids]))
+        return Delta(index, list(fields[self._token_ids]), list(fields[self._logprobs]))
+
+
+def form_of(
+    message: bytes, contents: Mapping[str, bytes], counts: Mapping[str, int]
+) -> Form | None:
+    """Return the form of a message with these contents of outputs, if it can be told.
+
+    An output that has a count holds so many numbers of what was generated. Protobuf writes
+    fields in the order of their numbers: field 6 of `ModelInferResponse`, its
+    `raw_output_contents`, is field 2 of `ModelStreamInferResponse`, and ends the message. Longer
+    contents than what one byte can count are left.
+    """
+    if max(map(len, contents.values())) > MAX_BYTES:
         return None
-    tags = tuple(bytes((RAW_OUTPUT_CONTENTS, size)) for size in sizes)
-    tail = b"".join([tag + content for tag, content in zip(tags, contents, strict=True)])
+    tail = b"".join([_tag(content) + content for content in contents.values()])
     if not message.endswith(tail):
         return None
-    return Form(message[: len(message) - len(tail)], tags, sizes)
+    layout, num_fields, places = "<", 0, {}
+    at, fixed_from = len(message) - len(tail), 0
+    for name, content in contents.items():
+        at += TAG_BYTES
+        if name in counts:
+            layout += f"{at - fixed_from}s{counts[name]}{CODES[name]}"
+            fixed_from = at + NUMBER_BYTES * counts[name]
+            places[name] = slice(num_fields + 1, num_fields + 1 + counts[name])
+            num_fields = places[name].stop
+        at += len(content)
+    return Form(message, _struct_of(f"{layout}{at - fixed_from}s"), places)
 
 
 RAW_OUTPUT_CONTENTS = 6 << 3 | 2
+TAG_BYTES = 2
 MAX_BYTES = 0x7F
+NUMBER_BYTES = 4
+CODES = {"output_ids": "i", "output_log_probs": "f", "sequence_index": "i"}
 
 
-@lru_cache(maxsize=64)
-def _struct_of(sizes: tuple[int, ...]) -> struct.Struct:
-    return struct.Struct("".join(f"2s{size}s" for size in sizes))
+def _tag(content: bytes) -> bytes:
+    return bytes((RAW_OUTPUT_CONTENTS, len(content)))
 
 
-def _int32s(raw: bytes, count: int) -> tuple[int, ...]:
-    return struct.unpack_from(f"<{count}i", raw)
+@lru_cache(maxsize=256)
+def _struct_of(layout: str) -> struct.Struct:
+    return struct.Struct(layout)
 
 
 def _joined(deltas: Iterable[Delta]) -> Sequence[Delta]:

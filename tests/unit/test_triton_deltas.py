@@ -1,7 +1,6 @@
 """Responses of `tensorrt_llm` to deltas: by the tensors' names, and cut by their form alike."""
 
 import struct
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -45,8 +44,8 @@ def reader(**wanted: Any) -> DeltaReader:
 class CountingReader(DeltaReader):
     """Counts the messages that had to be parsed."""
 
-    def __init__(self) -> None:
-        generation = Generation(Prompt((7,), "a"), max_tokens=100)
+    def __init__(self, **wanted: Any) -> None:
+        generation = Generation(Prompt((7,), "a"), max_tokens=100, **wanted)
         self.num_parsed = 0
         super().__init__(generation, 1000, self._count)
 
@@ -155,28 +154,51 @@ def test_an_error_among_messages_of_one_form_is_raised() -> None:
             streamed(output_ids=int32s(5) + ONE[:2], sequence_length=ONE[:2]), id="other sizes"
         ),
         pytest.param(streamed(other_tensor=int32s(5), sequence_length=ONE), id="other names"),
+        pytest.param(streamed(output_ids=int32s(5), sequence_length=int32s(0)), id="other length"),
     ],
 )
 def test_a_message_of_another_form_is_not_cut(other: bytes) -> None:
-    form = form_of(token(7), [int32s(7), ONE])
+    contents = {"output_ids": int32s(7), "sequence_length": ONE}
+    form = form_of(token(7), contents, {"output_ids": 1})
 
-    assert form and form.contents(other) is None
+    assert form
+    assert form.delta(token(6)) == Delta(0, [6])
+    assert form.delta(other) is None
 
 
 @given(
-    sizes=st.lists(st.integers(0, 200), max_size=6),
-    other=st.data(),
+    outputs=st.lists(
+        st.sampled_from(["sequence_index", "kv_cache_reused_blocks", "other"]), unique=True
+    ),
+    logprobs=st.booleans(),
+    num_tokens=st.integers(0, 40),
+    padding=st.integers(0, 3),
+    drawn=st.data(),
 )
-def test_what_a_form_cuts_is_what_protobuf_parses(sizes: list[int], other: st.DataObject) -> None:
-    def drawn() -> Sequence[bytes]:
-        return [other.draw(st.binary(min_size=size, max_size=size)) for size in sizes]
+def test_what_a_form_cuts_is_what_protobuf_parses(
+    outputs: list[str], logprobs: bool, num_tokens: int, padding: int, drawn: st.DataObject
+) -> None:
+    required = ["output_ids", "sequence_length", *(["output_log_probs"] if logprobs else [])]
+    names = drawn.draw(st.permutations(required + outputs))
 
-    def message(contents: Sequence[bytes]) -> bytes:
-        outputs: dict[str, Any] = {f"t{i}": raw for i, raw in enumerate(contents)}
-        return streamed(**outputs)
+    def message() -> bytes:
+        numbers = drawn.draw(
+            st.lists(st.integers(0, 2**30), min_size=num_tokens, max_size=num_tokens)
+        )
+        contents: dict[str, Any] = {
+            "output_ids": int32s(*numbers, *[-1] * padding),
+            "sequence_length": int32s(num_tokens),
+            "output_log_probs": struct.pack(f"<{num_tokens}f", *numbers),
+            "sequence_index": int32s(drawn.draw(st.integers(0, 2))),
+            "kv_cache_reused_blocks": int32s(5),
+            "other": b"as it was",
+        }
+        return streamed(**{name: contents[name] for name in names})
 
-    first, second = drawn(), drawn()
-    form = form_of(message(first), first)
+    read = CountingReader(logprobs=logprobs, num_sequences=3)
+    messages = [message() for _ in range(3)]
 
-    assert (form is None) == (not sizes or max(sizes) > 127)
-    assert form is None or list(form.contents(message(second)) or ()) == second
+    deltas = [read.read([message]) for message in messages]
+
+    assert deltas == [reader(logprobs=logprobs, num_sequences=3).read([m]) for m in messages]
+    assert read.num_parsed == (1 if num_tokens + padding < 32 else 3)
