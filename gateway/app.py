@@ -11,9 +11,9 @@ from starlette.exceptions import HTTPException
 from gateway import __version__
 from gateway.errors import GatewayError
 from gateway.health import health_routes
+from gateway.http.disconnect import ClientGone
 from gateway.models import Models
 from gateway.openai.application import Application
-from gateway.openai.disconnect import ClientGone
 from gateway.openai.errors import on_client_gone, on_gateway_error, on_http_exception
 from gateway.openai.routes import add_openai_routes
 from gateway.settings import Settings

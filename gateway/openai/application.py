@@ -7,9 +7,9 @@ from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import GatewayError
-from gateway.openai.disconnect import ClientGone
+from gateway.http.disconnect import ClientGone
+from gateway.http.exchange import Exchange
 from gateway.openai.errors import error_response, gone_response
-from gateway.openai.exchange import Exchange
 from gateway.openai.reference import DocumentedApp
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -33,7 +33,7 @@ class Application(DocumentedApp):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await Exchange(self._answer, scope, receive, send).run()
+            await Exchange(self._answer, error_response, scope, receive, send).run()
         else:
             await super().__call__(scope, receive, send)
 

@@ -1,21 +1,13 @@
-"""Request bodies: read within the limit, checked against their schema, refused in OpenAI's way."""
+"""Request bodies held to their schema, refused in OpenAI's way."""
 
-import asyncio
-import sys
 from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect
 
-from gateway.errors import InvalidRequest, RequestTimeout, RequestTooLarge
-from gateway.openai.disconnect import ClientGone
+from gateway.errors import InvalidRequest
+from gateway.http.body import read_within
 from gateway.settings import Settings
-
-if sys.version_info >= (3, 11):
-    from asyncio import timeout
-else:
-    from async_timeout import timeout
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -23,39 +15,13 @@ Body = TypeVar("Body", bound=BaseModel)
 async def read_body(request: Request, schema: type[Body], settings: Settings) -> Body:
     """Return the JSON body as `schema`.
 
-    Raises RequestTooLarge before more than the limit is held, RequestTimeout when the body is
-    slow to come, ClientGone when it never comes, InvalidRequest naming the parameter that is
-    wrong.
+    Raises what `read_within` does, and InvalidRequest naming the parameter that is wrong.
     """
-    try:
-        async with timeout(settings.body_timeout_s):
-            raw = await _read_within(request, settings.max_body_bytes)
-    except asyncio.TimeoutError:
-        raise RequestTimeout(
-            f"The request body did not arrive within {settings.body_timeout_s:g} seconds."
-        ) from None
-    except ClientDisconnect:
-        raise ClientGone from None
+    raw = await read_within(request, settings)
     try:
         return schema.model_validate_json(raw)
     except ValidationError as error:
         raise invalid_request(error) from error
-
-
-async def _read_within(request: Request, max_bytes: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise _too_large(max_bytes)
-    raw = bytearray()
-    async for part in request.stream():
-        raw += part
-        if len(raw) > max_bytes:
-            raise _too_large(max_bytes)
-    return bytes(raw)
-
-
-def _too_large(max_bytes: int) -> RequestTooLarge:
-    return RequestTooLarge(f"The request body is larger than {max_bytes} bytes.")
 
 
 def invalid_request(error: ValidationError) -> InvalidRequest:

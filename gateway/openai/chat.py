@@ -4,8 +4,9 @@ import time
 from dataclasses import dataclass, field
 from secrets import token_hex
 
+from gateway.errors import GatewayError
 from gateway.openai.chat_task import ChatTask
-from gateway.openai.chunks import DONE, ChunkWriter
+from gateway.openai.chunks import DONE, ChunkWriter, error_frame
 from gateway.openai.shapes import JsonObject, logprobs_object, usage_object
 from gateway.output.answer import Answer
 from gateway.output.events import (
@@ -54,6 +55,9 @@ class ChatFrames:
 
     def end(self) -> bytes:
         return (self._writer.usage(self._reply.usage) if self._usage_at_end else b"") + DONE
+
+    def fail(self, error: GatewayError) -> bytes:
+        return error_frame(error)
 
 
 async def collect_chat(task: ChatTask, reply: Reply) -> JsonObject:

@@ -6,8 +6,9 @@ from typing import Any, Protocol
 import msgspec
 import orjson
 
+from gateway.errors import GatewayError
 from gateway.generation import Usage
-from gateway.openai.shapes import JsonObject, logprobs_object, usage_object
+from gateway.openai.shapes import JsonObject, error_object, logprobs_object, usage_object
 from gateway.output.events import (
     ChoiceEnd,
     Content,
@@ -17,6 +18,11 @@ from gateway.output.events import (
 )
 
 DONE = b"data: [DONE]\n\n"
+
+
+def error_frame(error: GatewayError) -> bytes:
+    """Return the frame that tells of a failure; no [DONE] follows it."""
+    return b"data: " + orjson.dumps(error_object(error)) + b"\n\n"
 
 
 class StreamUsage(msgspec.Struct, frozen=True):

@@ -7,8 +7,9 @@ from secrets import token_hex
 
 import orjson
 
+from gateway.errors import GatewayError
 from gateway.generation import Finished, FinishReason, Generation, Item, Usage
-from gateway.openai.chunks import DONE
+from gateway.openai.chunks import DONE, error_frame
 from gateway.openai.completion_task import CompletionTask
 from gateway.openai.merge import merged
 from gateway.openai.shapes import JsonObject, usage_object
@@ -49,6 +50,9 @@ class CompletionFrames:
 
     def end(self) -> bytes:
         return (self._before + self._told_usage() if self._usage.at_end else b"") + DONE
+
+    def fail(self, error: GatewayError) -> bytes:
+        return error_frame(error)
 
     def _told_usage(self) -> bytes:
         usage = usage_object(total_usage(self._replies))

@@ -6,6 +6,8 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from gateway.http.disconnect import unless_gone
+from gateway.http.sse import Frames, event_stream
 from gateway.models import Model, Models
 from gateway.openai.answers import (
     ChatCompletion,
@@ -22,7 +24,6 @@ from gateway.openai.chat import ChatFrames, chat_reply, collect_chat
 from gateway.openai.chat_task import parse_chat
 from gateway.openai.completion_task import parse_completion
 from gateway.openai.completions import CompletionFrames, collect_completion, completion_replies
-from gateway.openai.disconnect import unless_gone
 from gateway.openai.reference import GENERATING, READING, answers, reads
 from gateway.openai.schemas import (
     ChatCompletionRequest,
@@ -31,7 +32,6 @@ from gateway.openai.schemas import (
     TokenizeRequest,
 )
 from gateway.openai.shapes import JsonObject
-from gateway.openai.sse import Frames, event_stream
 from gateway.openai.tokens import detokenize, tokenize
 from gateway.settings import Settings
 

@@ -30,6 +30,7 @@ FLOORS = (
     {"gateway.prompt", "gateway.triton", "gateway.embedded", "gateway.workers"},
     {"gateway.output"},
     {"gateway.models", "gateway.reply", "gateway.lengths"},
+    {"gateway.http"},
     {"gateway.openai", "gateway.connect"},
     {"gateway.health", "gateway.rpc"},
     {"gateway.app", "gateway.server"},

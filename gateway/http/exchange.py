@@ -1,16 +1,19 @@
 """Around every request: its id, its log line, and the last resort when something is a bug."""
 
 import time
+from collections.abc import Callable
 
 import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import GatewayError
-from gateway.openai.errors import error_response
 from gateway.origin import REQUEST_ID, arrive
 
 log = structlog.get_logger(__name__)
+
+ErrorResponse = Callable[[GatewayError], ASGIApp]
+"""Writes a failure in the form that a path's callers read."""
 
 SERVER_SEND = "gateway.server_send"
 """Where in a request's scope the server's own `send` is, without the layers above it."""
@@ -25,6 +28,7 @@ class Exchange:
 
     __slots__ = (
         "_app",
+        "_error_response",
         "_id",
         "_receive",
         "_scope",
@@ -32,11 +36,19 @@ class Exchange:
         "_status",
     )
 
-    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        error_response: ErrorResponse,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         headers = {str(name, "latin-1"): str(value, "latin-1") for name, value in scope["headers"]}
         self._id = arrive(headers)
         scope[SERVER_SEND] = send
-        self._app, self._scope, self._receive, self._send = app, scope, receive, send
+        self._app, self._error_response = app, error_response
+        self._scope, self._receive, self._send = scope, receive, send
         self._status: int | None = None
 
     async def run(self) -> None:
@@ -58,7 +70,7 @@ class Exchange:
 
     async def _answer_failure(self) -> None:
         error = GatewayError("The server failed to handle this request.")
-        await error_response(error)(self._scope, self._receive, self._on_send)
+        await self._error_response(error)(self._scope, self._receive, self._on_send)
 
     def _log(self, duration_s: float) -> None:
         log.info(

@@ -4,14 +4,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
-import orjson
 import structlog
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import GatewayError
-from gateway.openai.exchange import SERVER_SEND
-from gateway.openai.shapes import error_object
+from gateway.http.exchange import SERVER_SEND
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +29,9 @@ class Frames(Protocol[Step]):
     def end(self) -> bytes:
         """Return what follows the last step."""
 
+    def fail(self, error: GatewayError) -> bytes:
+        """Return what tells of a failure and is the last of the stream."""
+
 
 async def event_stream(
     frames: Frames[Any], keep_alive_s: float, drain_s: float
@@ -38,7 +39,7 @@ async def event_stream(
     """Return a response that streams `frames`, once the first one is there.
 
     So whatever the engine refuses is raised from here and keeps its HTTP status. Later errors
-    end the stream as one `data: {"error": ...}` without [DONE]. A client that leaves closes
+    end the stream as one frame that tells of them. A client that leaves closes
     the steps; a server that stops lets them come for up to `drain_s` seconds.
     """
     first = b""
@@ -90,7 +91,7 @@ class FrameStream(EventSourceResponse):
                         await send_body({"type": BODY, "body": frame, "more_body": True})
                 last = self._frames.end()
             except Exception as error:
-                last = _error_frame(_told(error))
+                last = self._frames.fail(_told(error))
         self.active = False
         await send_body({"type": BODY, "body": last, "more_body": False})
 
@@ -101,7 +102,3 @@ def _told(error: Exception) -> GatewayError:
         return error
     log.exception("stream_failed")
     return GatewayError("The server failed while answering.")
-
-
-def _error_frame(error: GatewayError) -> bytes:
-    return b"data: " + orjson.dumps(error_object(error)) + b"\n\n"

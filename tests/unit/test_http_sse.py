@@ -4,7 +4,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from gateway.openai.sse import event_stream
+from gateway.errors import GatewayError
+from gateway.http.sse import event_stream
 
 
 class Unwritable:
@@ -24,6 +25,9 @@ class Unwritable:
         raise ZeroDivisionError(step)
 
     def end(self) -> bytes:
+        return b""
+
+    def fail(self, error: GatewayError) -> bytes:
         return b""
 
 
