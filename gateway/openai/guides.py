@@ -6,10 +6,8 @@ from dataclasses import replace
 from gateway.engine import Feature
 from gateway.errors import InvalidRequest
 from gateway.generation import Guide
-from gateway.models import Model
-from gateway.openai.parts import ResponseFormat
-from gateway.openai.schemas import ChatCompletionRequest, GenerationRequest
-from gateway.output.structure import (
+from gateway.guides.calls import guide_for
+from gateway.guides.forms import (
     choice_guide,
     grammar_guide,
     json_object_guide,
@@ -17,8 +15,10 @@ from gateway.output.structure import (
     regex_guide,
     structured_outputs_guide,
 )
+from gateway.models import Model
+from gateway.openai.parts import ResponseFormat
+from gateway.openai.schemas import ChatCompletionRequest, GenerationRequest
 from gateway.output.tools.choice import ToolChoice
-from gateway.output.tools.guide import guide_for
 from gateway.prompt.conversation import Tool
 
 Source = tuple[str, Guide]

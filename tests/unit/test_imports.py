@@ -29,6 +29,7 @@ FLOORS = (
     },
     {"gateway.prompt", "gateway.triton", "gateway.embedded", "gateway.workers"},
     {"gateway.output"},
+    {"gateway.guides"},
     {"gateway.models", "gateway.reply", "gateway.lengths"},
     {"gateway.http"},
     {"gateway.openai", "gateway.connect"},
@@ -39,7 +40,13 @@ FLOORS = (
     {"gateway.cli"},
     {"gateway.__main__"},
 )
-PURE = ("gateway.prompt", "gateway.output", "gateway.generation", "gateway.errors")
+PURE = (
+    "gateway.prompt",
+    "gateway.output",
+    "gateway.guides",
+    "gateway.generation",
+    "gateway.errors",
+)
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
 
 

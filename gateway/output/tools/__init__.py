@@ -1,1 +1,1 @@
-"""Tool calls: how a caller chooses them, how a model writes them, how a grammar enforces them."""
+"""Tool calls: how a caller chooses them, how a model writes them."""

@@ -8,7 +8,8 @@ from jsonschema import Draft202012Validator
 
 from gateway.errors import InvalidRequest
 from gateway.generation import Guide, GuideKind
-from gateway.output.structure import (
+from gateway.guides.calls import guide_for
+from gateway.guides.forms import (
     choice_guide,
     grammar_guide,
     json_object_guide,
@@ -18,7 +19,6 @@ from gateway.output.structure import (
 )
 from gateway.output.tools.choice import Allowed, Auto, Named, NoTools, Required, ToolChoice
 from gateway.output.tools.events import CallArguments, CallBegin, CallEnd
-from gateway.output.tools.guide import guide_for
 from gateway.output.tools.parsers import PARSERS
 from gateway.prompt.conversation import Tool
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.generation import Guide, GuideKind
-from gateway.output.structure import json_text
+from gateway.guides.forms import json_text
 from gateway.output.tools.choice import Allowed, Named, Required, ToolChoice
 from gateway.prompt.conversation import Tool
 

@@ -1,0 +1,1 @@
+"""What callers bind answers to, understood once and given to engines as guides."""
