@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bench.process import free_port
 from build_engine.repository import RepositorySpec, build
-from gateway.embedded import Ports, TritonServer
-from gateway.platform import Platform, PlatformUnsupported, check_platform
+from gateway.embedded.platform import Platform, PlatformUnsupported, check_platform
+from gateway.embedded.tritonserver import Ports, TritonServer
 
 
 @contextmanager

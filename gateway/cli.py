@@ -43,8 +43,8 @@ def up(
 
     Ctrl-C stops it all.
     """
+    from gateway.embedded.up import Stack, UpFailed
     from gateway.settings import SettingsError, load_settings
-    from gateway.up import Stack, UpFailed
 
     try:
         settings = load_settings(

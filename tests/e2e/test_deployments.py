@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.embedded import TritonServer
+from gateway.embedded.tritonserver import TritonServer
 from tests.e2e.conftest import Stack, free_port, stop_stack
 from tests.e2e.dialogue import ask, streamed, whole
 from tests.e2e.test_exact_answers import CALLS, TEXTS, WEATHER

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from build_engine.repository import RepositorySpec, build
-from gateway.embedded import Ports, TritonServer
+from gateway.embedded.tritonserver import Ports, TritonServer
 from tests.e2e.conftest import free_port
 
 SCRIPT = {

@@ -8,8 +8,8 @@ import pytest
 
 from build_engine.repository import Repository, RepositorySpec, build
 from build_engine.templates import render, templates_folder
-from gateway.embedded import TritonServer
-from gateway.platform import Platform, PlatformUnsupported, check_platform
+from gateway.embedded.platform import Platform, PlatformUnsupported, check_platform
+from gateway.embedded.tritonserver import TritonServer
 
 SCRIPT = Path(__file__).parents[1] / "data" / "simulator.json"
 SIMULATED = {

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from gateway.embedded import TritonServer
+from gateway.embedded.tritonserver import TritonServer
 
 CONTRACT = json.loads(
     (Path(__file__).parents[1] / "data" / "tensor-contract-trtllm-1.2.json").read_text()

@@ -15,8 +15,8 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from build_engine.production import Place, configs
 from build_engine.spec import EngineSpec, SpecError, load_spec
 from build_engine.versions import RELEASES
-from gateway.embedded import TritonServer
-from gateway.platform import Platform, PlatformUnsupported, check_platform
+from gateway.embedded.platform import Platform, PlatformUnsupported, check_platform
+from gateway.embedded.tritonserver import TritonServer
 from tests.integration.inference import CONTRACT
 from tests.stand_ins.model import write_tokenizer
 from tests.stand_ins.repository import write_repository

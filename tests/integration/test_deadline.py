@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from build_engine.repository import Repository
-from gateway.embedded import TritonServer
+from gateway.embedded.tritonserver import TritonServer
 from gateway.errors import EngineTimeout
 from gateway.generation import Delta, Generation, Prompt
 from gateway.prompt.tokenizer import Tokenizer

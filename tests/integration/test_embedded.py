@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.embedded import TritonFailed, TritonServer
-from gateway.platform import Platform, PlatformUnsupported, check_platform
+from gateway.embedded.platform import Platform, PlatformUnsupported, check_platform
+from gateway.embedded.tritonserver import TritonFailed, TritonServer
 
 CONFIG = """
 backend: "python"
@@ -34,7 +34,7 @@ class TritonPythonModel:
 START_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from gateway.embedded import TritonServer
+from gateway.embedded.tritonserver import TritonServer
 server = TritonServer(Path(sys.argv[1]), log_file=Path(sys.argv[2]))
 server.start()
 server.wait_ready(60)

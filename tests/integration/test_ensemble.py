@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from build_engine.repository import Repository
-from gateway.embedded import TritonServer
+from gateway.embedded.tritonserver import TritonServer
 from tests.integration.inference import Client, EngineError
 
 ASTRONAUT = "Grüße, \N{WOMAN}\N{ZERO WIDTH JOINER}\N{ROCKET}!"

@@ -15,7 +15,7 @@ import grpc.aio
 import pytest
 
 from build_engine.repository import Repository, RepositorySpec, build
-from gateway.embedded import Ports, TritonServer
+from gateway.embedded.tritonserver import Ports, TritonServer
 from gateway.engine import Engine
 from gateway.errors import ContextTooLong, EngineFailure, EngineTimeout, EngineUnavailable
 from gateway.generation import Delta, Finished, Generation, Item, Prompt, Sampling

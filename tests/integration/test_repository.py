@@ -11,8 +11,8 @@ from build_engine.errors import BuildError
 from build_engine.progress import silent
 from build_engine.repository import Engine, Repository, RepositorySpec, build
 from build_engine.smollm2 import GGUF, GGUF_SHA256, fetch
-from gateway.embedded import TritonServer
-from gateway.platform import Platform, PlatformUnsupported, check_platform
+from gateway.embedded.platform import Platform, PlatformUnsupported, check_platform
+from gateway.embedded.tritonserver import TritonServer
 
 
 @pytest.fixture(params=["openvino", "simulated"])

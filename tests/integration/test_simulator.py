@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from build_engine.repository import Repository
-from gateway.embedded import TritonServer
+from gateway.embedded.tritonserver import TritonServer
 from tests.integration.inference import Client, EngineError, read
 
 END_ID = 2

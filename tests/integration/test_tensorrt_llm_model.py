@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from tritonclient.grpc import service_pb2
 
 from build_engine.repository import Repository
-from gateway.embedded import TritonServer
+from gateway.embedded.tritonserver import TritonServer
 from tests.integration.inference import CONTRACT, Client, EngineError, read
 
 SHARED_CONTRACT = Path(__file__).parents[3] / "shared" / "data" / "tensor-contract-trtllm-1.2.json"

@@ -9,7 +9,7 @@ import pytest
 
 from build_engine.repository import Repository, RepositorySpec, build
 from gateway.connect import load_blueprint
-from gateway.embedded import TritonServer
+from gateway.embedded.tritonserver import TritonServer
 from gateway.errors import EngineUnavailable
 from gateway.generation import Delta, Generation, Prompt
 from gateway.settings import (

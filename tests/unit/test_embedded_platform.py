@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.platform import Platform, PlatformUnsupported, check_platform
+from gateway.embedded.platform import Platform, PlatformUnsupported, check_platform
 
 GOOD = Platform(
     system="Linux",

@@ -23,10 +23,10 @@ from build_engine.repository import Engine, Repository, RepositorySpec, build
 from gateway import __version__
 from gateway.app import create_app
 from gateway.connect import Blueprint, connect_models, load_blueprint
-from gateway.embedded import Ports, TritonFailed, TritonServer
+from gateway.embedded.platform import PlatformUnsupported
+from gateway.embedded.tritonserver import Ports, TritonFailed, TritonServer
 from gateway.errors import EngineUnavailable
 from gateway.models import Models
-from gateway.platform import PlatformUnsupported
 from gateway.rpc.server import RpcServer
 from gateway.server import free_port, listen, serve, url_of
 from gateway.settings import ModelSettings, Settings, TritonSettings, load_models_file

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from gateway.platform import Platform, check_platform
+from gateway.embedded.platform import Platform, check_platform
 
 _HOST = "127.0.0.1"
 _POLL_S = 0.05
