@@ -176,7 +176,9 @@ async def _connect_model(models: Models, blueprint: Blueprint) -> None:
             if str(error) != reason:
                 reason = str(error)
                 models.expect(blueprint.names, reason)
-                log.info("waiting_for_model", model=blueprint.settings.id, reason=reason)
+                detail = error.detail if isinstance(error, EngineUnavailable) else ""
+                model = blueprint.settings.id
+                log.info("waiting_for_model", model=model, reason=reason, detail=detail)
             await asyncio.sleep(RETRY_S)
         else:
             _take(models, blueprint, engine)

@@ -24,7 +24,7 @@ from typing import ClassVar
 
 
 class GatewayError(Exception):
-    """A failure whose message may be shown to the caller.
+    """A failure whose message may be shown to the caller; `detail` is for the log alone.
 
     `retry` tells whether the same request may succeed later: openai-python repeats 408, 409, 429
     and every 5xx unless the answer says `x-should-retry: false`.
@@ -43,12 +43,14 @@ class GatewayError(Exception):
         param: str | None = None,
         code: str | None = None,
         retry_after_s: float | None = None,
+        detail: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.code = code or self.default_code
         self.retry_after_s = retry_after_s
+        self.detail = detail
 
 
 class ClientError(GatewayError):
@@ -75,9 +77,35 @@ class InvalidGuide(InvalidRequest):
 
 
 class ContextTooLong(InvalidRequest):
-    """Prompt and answer together exceed the model's context."""
+    """Prompt and answer together exceed the model's context.
+
+    Told in OpenAI's own words, by which clients such as LiteLLM know it from other errors.
+    """
 
     default_code = "context_length_exceeded"
+
+    @classmethod
+    def by_prompt(cls, num_tokens: int, max_model_len: int, param: str) -> "ContextTooLong":
+        """Return the error for a prompt that leaves no room for an answer."""
+        return cls(
+            f"This model's maximum context length is {max_model_len} tokens. However, your {param} "
+            f"resulted in {num_tokens} tokens, which leaves no room for a completion. Please "
+            f"reduce the length of the {param}.",
+            param=param,
+        )
+
+    @classmethod
+    def by_answer(
+        cls, num_tokens: int, max_tokens: int, max_model_len: int, param: str
+    ) -> "ContextTooLong":
+        """Return the error for a prompt that leaves less room than the answer was to have."""
+        return cls(
+            f"This model's maximum context length is {max_model_len} tokens. However, you "
+            f"requested {num_tokens + max_tokens} tokens ({num_tokens} in the {param}, "
+            f"{max_tokens} in the completion). Please reduce the length of the {param} or "
+            "completion.",
+            param=param,
+        )
 
 
 class Unauthorized(ClientError):

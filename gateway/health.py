@@ -1,6 +1,7 @@
 """Whether this process lives, whether it can serve, and which version of the gateway it is."""
 
 import orjson
+import structlog
 from fastapi import APIRouter, Response
 
 from gateway import __version__
@@ -8,6 +9,8 @@ from gateway.errors import EngineUnavailable
 from gateway.models import Models
 from gateway.openai.answers import Health, Version
 from gateway.openai.reference import answers
+
+log = structlog.get_logger(__name__)
 
 
 def health_routes(models: Models) -> APIRouter:
@@ -26,6 +29,7 @@ def health_routes(models: Models) -> APIRouter:
         try:
             await models.check_ready()
         except EngineUnavailable as error:
+            log.info("not_ready", reason=error.message, detail=error.detail)
             return _status(503, status="not ready", reason=error.message)
         return _status(200, status="ready")
 

@@ -86,8 +86,8 @@ class Models:
         """
         if model := self._by_name.get(name):
             return model
-        if reason := self._waiting.get(name):
-            raise EngineUnavailable(f"The model {name!r} is not ready: {reason}", retry_after_s=5)
+        if name in self._waiting:
+            raise EngineUnavailable(f"The model {name!r} is not ready yet.", retry_after_s=5)
         raise ModelNotFound(f"The model {name!r} does not exist.", param="model")
 
     async def check_ready(self) -> None:

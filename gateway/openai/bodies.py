@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.errors import InvalidRequest
 from gateway.http.body import read_within
+from gateway.openai.faults import fault
 from gateway.settings import Settings
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -26,28 +27,15 @@ async def read_body(request: Request, schema: type[Body], settings: Settings) ->
 
 def invalid_request(error: ValidationError) -> InvalidRequest:
     """Return the first problem of a failed validation, with the parameter's path."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    param = _path(first["loc"])
-    if first["type"] == "json_invalid":
-        return InvalidRequest(f"The body is not valid JSON: {first['msg']}.", code="invalid_json")
-    if first["type"] == "missing":
+    kind, param, text = fault(
+        error.errors(include_url=False, include_input=False, include_context=False)
+    )
+    if kind == "json_invalid":
+        return InvalidRequest(f"The body is not valid JSON: {text}.", code="invalid_json")
+    if kind == "missing":
         return InvalidRequest(
             f"{param!r} is required.", param=param, code="missing_required_parameter"
         )
     if param is None:
         return InvalidRequest("The body must be a JSON object.")
-    return InvalidRequest(f"{param!r}: {first['msg']}.", param=param)
-
-
-def _path(location: tuple[int | str, ...]) -> str | None:
-    """Return `messages[0].content` for a location, without the names of union members."""
-    path = ""
-    for part in location:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif part.isidentifier() and part not in UNION_MEMBERS:
-            path += f".{part}" if path else part
-    return path or None
-
-
-UNION_MEMBERS = frozenset({"str", "int", "float", "bool", "list", "dict"})
+    return InvalidRequest(f"{param!r}: {text}.", param=param)

@@ -42,7 +42,7 @@ class ChatFrames:
         self._writer = ChunkWriter(
             chat_head(task, "chat.completion.chunk"), task.stream_usage, task.spec.logprobs
         )
-        self._opening = self._writer.opening(task.spec.num_choices, reply.prompt_token_ids)
+        self._opening = self._writer.opening(task.spec.num_choices, reply.prompt_token_ids, reply)
         self._opening += self._writer.events(echo_events(task), reply)
         self._usage_at_end = task.stream_usage.at_end
         self._reply = reply

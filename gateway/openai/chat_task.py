@@ -84,7 +84,7 @@ def _echoes(body: ChatCompletionRequest) -> bool:
 def _check_outputs(body: ChatCompletionRequest, model: Model) -> None:
     if body.modalities not in (None, [], ["text"]):
         raise UnsupportedParameter("Only text is produced here.", param="modalities")
-    if body.top_logprobs and not body.logprobs:
+    if body.top_logprobs is not None and not body.logprobs:
         raise InvalidRequest("'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
     if body.top_logprobs:
         raise UnsupportedParameter(

@@ -61,8 +61,9 @@ class ChunkWriter:
         self._has_logprobs = has_logprobs
         self._content_before: dict[int, bytes] = {}
 
-    def opening(self, num_choices: int, prompt_token_ids: Sequence[int]) -> bytes:
+    def opening(self, num_choices: int, prompt_token_ids: Sequence[int], reply: HasUsage) -> bytes:
         """Return the first chunk of every choice: who speaks. The prompt's ids where asked."""
+        self._tell_usage(reply)
         role = {"role": "assistant", "content": "", "refusal": None}
         frames = [self._frame(index, role) for index in range(num_choices)]
         if prompt_token_ids:
@@ -73,10 +74,14 @@ class ChunkWriter:
     def events(self, events: list[Event], reply: HasUsage) -> bytes:
         """Return the frames for one step of the answer."""
         if self._always:
-            self._after = b',"usage":' + orjson.dumps(usage_object(reply.usage)) + b"}\n\n"
+            self._tell_usage(reply)
         if len(events) == 1:
             return RENDERERS[type(events[0])](self, events[0])
         return b"".join([RENDERERS[type(event)](self, event) for event in events])
+
+    def _tell_usage(self, reply: HasUsage) -> None:
+        if self._always:
+            self._after = b',"usage":' + orjson.dumps(usage_object(reply.usage)) + b"}\n\n"
 
     def usage(self, usage: Usage) -> bytes:
         """Return the last chunk, which has no choices."""

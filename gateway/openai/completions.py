@@ -120,8 +120,8 @@ class Candidates:
         return [self._all[index].take() for index in touched]
 
     def best(self) -> list[JsonObject]:
-        """Return the n likeliest per token, numbered anew."""
-        ranked = sorted(self._all, key=lambda choice: -choice.mean_logprob)[: self._n]
+        """Return the n likeliest per token, numbered anew; those that say nothing come last."""
+        ranked = sorted(self._all, key=_Choice.rank, reverse=True)[: self._n]
         first = self._all[0].index
         return [{**choice.take(), "index": first + i} for i, choice in enumerate(ranked)]
 
@@ -143,9 +143,9 @@ class _Choice:
     def __post_init__(self) -> None:
         self.offset = len(self.text)
 
-    @property
-    def mean_logprob(self) -> float:
-        return self.sum_logprobs / self.num_ranked if self.num_ranked else 0.0
+    def rank(self) -> tuple[bool, float]:
+        """Return what a better answer has more of: text at all, probability per token."""
+        return len(self.text) > self.offset, self.sum_logprobs / max(1, self.num_ranked)
 
     def add(self, event: Event) -> None:
         if isinstance(event, Content):

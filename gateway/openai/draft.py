@@ -8,7 +8,7 @@ from gateway.errors import InvalidRequest, UnsupportedParameter
 from gateway.generation import Generation, Guide, Prompt
 from gateway.models import Model
 from gateway.openai.chunks import StreamUsage
-from gateway.openai.parameters import IGNORED, REFUSED
+from gateway.openai.parameters import IGNORED, REFUSED, asks_for_nothing
 from gateway.openai.sampling import parse_sampling
 from gateway.openai.schemas import GenerationRequest
 from gateway.output.answer import AnswerSpec
@@ -130,10 +130,11 @@ def check_unknown(body: GenerationRequest, strict: bool) -> None:
     Names nobody knows are ignored as well, unless `strict`.
     """
     for name, value in (body.model_extra or {}).items():
-        if value is None:
+        if value is None or (name in REFUSED and asks_for_nothing(name, value)):
             continue
         if name in REFUSED:
-            raise UnsupportedParameter(REFUSED[name], param=name)
+            reason = f"{name!r} is not supported: {REFUSED[name]}"
+            raise UnsupportedParameter(reason, param=name)
         if strict and name not in IGNORED:
             raise InvalidRequest(
                 f"Unknown parameter: {name!r}.", param=name, code="unknown_parameter"

@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
+from gateway.errors import EngineFailure
+
 T = TypeVar("T")
 
 Told = tuple[int, T] | Exception | None
@@ -29,7 +31,8 @@ async def _several(
     streams: Sequence[AsyncGenerator[T, None]],
 ) -> AsyncGenerator[tuple[int, T], None]:
     told: asyncio.Queue[Told[T]] = asyncio.Queue(maxsize=1)
-    pumps = [asyncio.ensure_future(_pump(*numbered, told)) for numbered in enumerate(streams)]
+    left = asyncio.Event()
+    pumps = [asyncio.ensure_future(_pump(i, one, told, left)) for i, one in enumerate(streams)]
     num_running = len(pumps)
     try:
         while num_running:
@@ -41,18 +44,27 @@ async def _several(
             else:
                 yield one
     finally:
+        left.set()
         for pump in pumps:
             pump.cancel()
         await asyncio.gather(*pumps, return_exceptions=True)
 
 
 async def _pump(
-    number: int, stream: AsyncGenerator[T, None], told: "asyncio.Queue[Told[T]]"
+    number: int,
+    stream: AsyncGenerator[T, None],
+    told: "asyncio.Queue[Told[T]]",
+    left: asyncio.Event,
 ) -> None:
+    """Tell what comes of a stream, to its end: also one that is cancelled from beneath."""
     try:
         async with aclosing(stream):
             async for item in stream:
                 await told.put((number, item))
+    except asyncio.CancelledError:
+        if left.is_set():
+            raise
+        await told.put(EngineFailure("The engine gave up this generation."))
     except Exception as error:
         await told.put(error)
     else:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from pydantic import ValidationError
+
 from gateway.errors import InvalidRequest
 from gateway.openai.parts import (
     ChatMessage,
@@ -12,6 +14,9 @@ from gateway.openai.parts import (
     ToolDefinition,
 )
 from gateway.prompt.conversation import Conversation, Message, Role, Tool, ToolCall
+
+_TEXT_PARTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
+"""The types of parts that are text, and the key under which it stands."""
 
 
 def parse_conversation(
@@ -64,16 +69,19 @@ def _text(message: ChatMessage, where: str) -> str:
     return "".join(_part_text(part, f"{where}[{i}]") for i, part in enumerate(content))
 
 
-def _part_text(part: ContentPart, where: str) -> str:
-    text = part.refusal if part.type == "refusal" else part.text
-    if part.type not in ("text", "refusal"):
+def _part_text(part: ContentPart | str, where: str) -> str:
+    if isinstance(part, str):
+        return part
+    if part.type not in _TEXT_PARTS:
         raise InvalidRequest(
             f"Content of type {part.type!r} is not supported: this model reads text only.",
             param=where,
             code="unsupported_content",
         )
+    key = _TEXT_PARTS[part.type]
+    text = part.refusal if key == "refusal" else part.text
     if text is None:
-        raise InvalidRequest(f"A {part.type} part needs {part.type!r}.", param=where)
+        raise InvalidRequest(f"A part of type {part.type!r} needs {key!r}.", param=where)
     return text
 
 
@@ -94,11 +102,23 @@ def _tool_call(tool_call: MessageToolCall, where: str) -> ToolCall:
 
 def parse_tool(tool: ToolDefinition, where: str) -> Tool:
     """Return one tool. `where` is its path, such as `tools[0]`."""
-    if tool.type != "function" or tool.function is None:
+    if tool.type != "function":
         raise InvalidRequest(
             f"Tools of type {tool.type!r} are not supported: only 'function' is.", param=where
         )
-    return parse_function(tool.function)
+    return parse_function(tool.function or _flat_function(tool, where))
+
+
+def _flat_function(tool: ToolDefinition, where: str) -> FunctionDefinition:
+    """Return the function whose fields stand beside the tool's type."""
+    try:
+        return FunctionDefinition.model_validate(tool.model_extra)
+    except ValidationError as error:
+        raise InvalidRequest(
+            "A tool needs the form {'type': 'function', 'function': {'name': ..., 'description': "
+            "..., 'parameters': {...}}}.",
+            param=f"{where}.function",
+        ) from error
 
 
 def parse_function(function: FunctionDefinition) -> Tool:

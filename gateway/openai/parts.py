@@ -15,7 +15,10 @@ class RequestModel(BaseModel):
 
 
 class ContentPart(RequestModel):
-    """One part of a message. Only text is read; other types are refused by name."""
+    """One part of a message. Only text is read; other types are refused by name.
+
+    `input_text` and `output_text` are what OpenAI's Responses call text.
+    """
 
     type: str
     text: str | None = None
@@ -41,7 +44,7 @@ class ChatMessage(RequestModel):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[ContentPart] | None = None
+    content: str | list[ContentPart | str] | None = None
     name: str | None = None
     refusal: str | None = None
     tool_calls: list[MessageToolCall] | None = None
@@ -59,7 +62,10 @@ class FunctionDefinition(RequestModel):
 
 
 class ToolDefinition(RequestModel):
-    """A tool; only those of type `function` are known here."""
+    """A tool; only those of type `function` are known here.
+
+    The function's fields may also stand beside the type, as in OpenAI's Responses.
+    """
 
     type: str
     function: FunctionDefinition | None = None

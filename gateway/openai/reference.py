@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway.openai.answers import ChatCompletionChunk, Completion, ErrorResponse
-from gateway.openai.parameters import IGNORED, REFUSED
+from gateway.openai.parameters import IGNORED, REFUSED, neutral_values
 from gateway.openai.schemas import (
     ChatCompletionRequest,
     CompletionRequest,
@@ -95,7 +95,8 @@ def _definitions() -> dict[str, Any]:
     )
     definitions: dict[str, Any] = schemas["$defs"]
     for body in (ChatCompletionRequest, CompletionRequest):
-        definitions[body.__name__]["properties"].update(_without_effect())
+        known = definitions[body.__name__]["properties"]
+        definitions[body.__name__]["properties"] = known | _without_effect()
     return definitions
 
 
@@ -103,7 +104,7 @@ def _without_effect() -> dict[str, Any]:
     """Return the parameters that no schema has: ignored whatever they are, or refused."""
     ignored = {name: {"description": "Accepted and ignored."} for name in sorted(IGNORED)}
     refused = {
-        name: {"type": "null", "description": f"Refused: {reason}"}
+        name: {"enum": neutral_values(name), "description": f"Refused: {reason}"}
         for name, reason in REFUSED.items()
     }
     return ignored | refused

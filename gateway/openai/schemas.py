@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from gateway.openai.integers import Whole
 from gateway.openai.parts import (
     DEPRECATED,
     ChatMessage,
@@ -31,8 +32,8 @@ TokenBiases = Annotated[
     dict[TokenKey, Bias],
     Field(max_length=1024, json_schema_extra={"additionalProperties": False}),
 ]
-TokenId = Annotated[int, Field(ge=0, lt=INT32)]
-TokenCount = Annotated[int, Field(ge=1, lt=INT32)]
+TokenId = Annotated[int, Field(ge=0, lt=INT32), Whole()]
+TokenCount = Annotated[int, Field(ge=1, lt=INT32), Whole()]
 
 
 class GenerationRequest(RequestModel):
@@ -48,14 +49,14 @@ class GenerationRequest(RequestModel):
     top_p: Probability | None = Field(
         None, description="0 is greedy. Default: the model's own, else 1."
     )
-    n: Annotated[int, Field(ge=1, le=128)] | None = Field(
+    n: Annotated[int, Field(ge=1, le=128), Whole()] | None = Field(
         None, description="Needs the engine's num_return_sequences."
     )
-    seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = Field(
+    seed: Annotated[int, Field(ge=-INT64, lt=INT64), Whole()] | None = Field(
         None, description="The same seed and parameters give the same answer. Default: a new one."
     )
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = Field(
-        None, description="Texts that end the answer; none may be empty."
+    stop: str | Annotated[list[str], Field(max_length=64)] | None = Field(
+        None, description="Texts that end the answer, of which OpenAI takes 4; none may be empty."
     )
     frequency_penalty: Penalty | None = Field(None, description="0 is none.")
     presence_penalty: Penalty | None = Field(None, description="0 is none.")
@@ -63,7 +64,7 @@ class GenerationRequest(RequestModel):
         None, description="Token id to bias. Needs the engine's embedding_bias."
     )
 
-    top_k: Annotated[int, Field(ge=-1, lt=INT32)] | None = Field(
+    top_k: Annotated[int, Field(ge=-1, lt=INT32), Whole()] | None = Field(
         None, description="Extension. 0 and -1 keep the whole vocabulary."
     )
     min_p: Probability | None = Field(
@@ -72,7 +73,7 @@ class GenerationRequest(RequestModel):
     repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = Field(
         None, description="Extension. 1 is none. Needs the engine's repetition_penalty."
     )
-    min_tokens: Annotated[int, Field(ge=0, lt=INT32)] | None = Field(
+    min_tokens: Annotated[int, Field(ge=0, lt=INT32), Whole()] | None = Field(
         None,
         description="Extension. At most the room for the answer. Needs the engine's min_tokens.",
     )
@@ -131,7 +132,7 @@ class ChatCompletionRequest(ConversationFields, GenerationRequest):
         None, description="Read as max_completion_tokens.", json_schema_extra=DEPRECATED
     )
     logprobs: bool | None = Field(None, description="Needs the engine's return_log_probs.")
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = Field(
+    top_logprobs: Annotated[int, Field(ge=0, le=20), Whole()] | None = Field(
         None, description="Refused above 0: engines tell the chosen token's alone."
     )
     parallel_tool_calls: bool | None = Field(
@@ -149,15 +150,15 @@ class CompletionRequest(GenerationRequest):
     prompt: str | list[str] | list[TokenId] | list[list[TokenId]] = Field(
         description="A text, texts, token ids, or lists of token ids."
     )
-    max_tokens: Annotated[int, Field(ge=0, lt=INT32)] | None = Field(
+    max_tokens: Annotated[int, Field(ge=0, lt=INT32), Whole()] | None = Field(
         None, description="Default: the context that is left. 0 only with echo."
     )
-    logprobs: Annotated[int, Field(ge=0, le=5)] | None = Field(
+    logprobs: Annotated[int, Field(ge=0, le=5), Whole()] | None = Field(
         None,
         description="0 gives the chosen token's; above is refused. Needs return_log_probs.",
     )
     echo: bool | None = Field(None, description="Repeat the prompt before the answer.")
-    best_of: Annotated[int, Field(ge=1, le=20)] | None = Field(
+    best_of: Annotated[int, Field(ge=1, le=20), Whole()] | None = Field(
         None,
         description="Return the n likeliest of so many; above n not in a stream. "
         "Needs the engine's num_return_sequences and return_log_probs.",

@@ -5,6 +5,9 @@ from collections import deque
 from gateway.output.events import Content, Event, TokenLogprob
 from gateway.output.vocabulary import Vocabulary
 
+IMPOSSIBLE = -9999.0
+"""OpenAI's log probability of a token that could not be: minus infinity has no form in JSON."""
+
 
 class Trace:
     """Holds each token until a character it contributed to is emitted.
@@ -50,4 +53,5 @@ class Trace:
 
     def _logprob(self, token_id: int, logprob: float) -> TokenLogprob:
         data = self._vocabulary.token(token_id)
-        return TokenLogprob(data.decode(errors="replace"), data, logprob)
+        told = logprob if IMPOSSIBLE < logprob < -IMPOSSIBLE else IMPOSSIBLE
+        return TokenLogprob(data.decode(errors="replace"), data, told)

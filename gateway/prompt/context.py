@@ -13,16 +13,7 @@ def check_context(
     """
     left = max_model_len - num_prompt_tokens
     if left < 1:
-        raise ContextTooLong(
-            f"This model's context holds {max_model_len} tokens, prompt and answer together; "
-            f"the prompt alone has {num_prompt_tokens}. Shorten the prompt.",
-            param=param,
-        )
+        raise ContextTooLong.by_prompt(num_prompt_tokens, max_model_len, param)
     if max_tokens is not None and max_tokens > left:
-        raise ContextTooLong(
-            f"This model's context holds {max_model_len} tokens, prompt and answer together; "
-            f"{num_prompt_tokens + max_tokens} were requested: {num_prompt_tokens} in the prompt, "
-            f"{max_tokens} for the answer. Shorten the prompt or ask for a shorter answer.",
-            param=param,
-        )
+        raise ContextTooLong.by_answer(num_prompt_tokens, max_tokens, max_model_len, param)
     return left if max_tokens is None else max_tokens

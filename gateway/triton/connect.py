@@ -32,7 +32,8 @@ async def connect(
     except grpc.RpcError as error:
         await channel.close()
         raise EngineUnavailable(
-            f"Triton at {channel.address} does not answer for model {model!r}: {error.details()}"
+            f"Triton does not answer for its model {model!r}.",
+            detail=f"{channel.address}: {error.details()}",
         ) from error
     except BaseException:
         await channel.close()

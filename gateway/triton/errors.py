@@ -56,10 +56,7 @@ def _invalid_guide(match: re.Match[str]) -> GatewayError:
 
 
 def _context(match: re.Match[str]) -> GatewayError:
-    return ContextTooLong(
-        f"The prompt has {match[1]} tokens, but this engine reads at most {match[2]}.",
-        param="messages",
-    )
+    return ContextTooLong.by_prompt(int(match[1]), int(match[2]), param="messages")
 
 
 def _overloaded(_: re.Match[str]) -> GatewayError:

@@ -20,8 +20,8 @@ class ServedModel:
         try:
             is_ready = await self.channel.is_model_ready(self._name)
         except grpc.RpcError as error:
-            address = self.channel.address
-            raise EngineUnavailable(f"Triton at {address} cannot be reached.") from error
+            detail = f"{self.channel.address}: {error.details()}"
+            raise EngineUnavailable("Triton cannot be reached.", detail=detail) from error
         if not is_ready:
             raise EngineUnavailable(f"Triton's model {self._name!r} is not ready.")
 

@@ -1,5 +1,6 @@
 """The page on the API states every parameter, its range and its fate as the code has them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def form(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:
         members = [member for member in schema["anyOf"] if member.get("type") != "null"]
         return " or ".join(map(form, members))
+    if "enum" in schema:
+        return " or ".join(map(json.dumps, schema["enum"]))
     kind = schema.get("type", "object" if "$ref" in schema else "anything")
     return {"array": _list_form, "integer": _range_form, "number": _range_form}.get(
         kind, lambda _: str(kind)

@@ -57,7 +57,7 @@ def counted(page: str, param: str) -> float:
 
 async def test_a_model_that_is_not_there_yet_is_worth_waiting_for() -> None:
     models = Models()
-    models.expect(["tiny"], "its Triton does not answer")
+    models.expect(["tiny"], "its Triton at 10.0.0.7:8001 does not answer")
     transport = CheckedTransport(create_app(Settings(), models))
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
         response = await http.post(PATH, json=HELLO)
@@ -65,6 +65,7 @@ async def test_a_model_that_is_not_there_yet_is_worth_waiting_for() -> None:
     assert response.status_code == 503
     assert response.headers["x-should-retry"] == "true"
     assert int(response.headers["retry-after"]) >= 1
+    assert "10.0.0.7" not in response.text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import math
 from typing import Any
 
 import httpx
@@ -100,6 +101,23 @@ async def test_the_best_of_several_is_the_likeliest_per_token() -> None:
 
     assert [(c["index"], c["text"]) for c in body["choices"]] == [(0, "c")]
     assert body["choices"][0]["logprobs"] is None
+
+
+async def test_the_best_of_several_is_never_one_that_says_nothing() -> None:
+    script: list[Item] = [Delta(0, list(b"Paris"), [-9.0] * 5), stop(2)]
+
+    body = (await post(FakeEngine(script), best_of=2, echo=True)).json()
+
+    assert body["choices"][0]["text"].endswith("Paris")
+
+
+@pytest.mark.parametrize("logprob", [-math.inf, math.nan, math.inf, -1e9])
+async def test_a_log_probability_that_json_cannot_write_is_openais_lowest(logprob: float) -> None:
+    engine = FakeEngine([Delta(0, list(b"a"), [logprob]), stop()])
+
+    body = (await post(engine, logprobs=0)).json()
+
+    assert body["choices"][0]["logprobs"]["token_logprobs"] == [-9999.0]
 
 
 async def test_a_stream_numbers_its_chunks_and_ends_with_done() -> None:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from gateway.app import create_app
 from gateway.engine import Feature
 from gateway.models import Models
-from gateway.openai.parameters import IGNORED, REFUSED
+from gateway.openai.parameters import IGNORED, REFUSED, neutral_values
 from gateway.settings import Settings
 from tests.fakes import FakeEngine
 from tests.parameter_cases import CHAT, COMPLETION, HI, NEEDS, Case, Outcome, refused, unsupported
@@ -116,6 +116,15 @@ async def test_an_ignored_parameter_changes_nothing(body: str, param: str) -> No
 @pytest.mark.parametrize("param", sorted(REFUSED))
 async def test_a_refused_parameter_is_refused(body: str, param: str) -> None:
     unsupported(param)(await ask(body, FakeEngine(HI), **{param: {}}))
+
+
+@pytest.mark.parametrize("body", PATHS)
+@pytest.mark.parametrize("param", sorted(REFUSED))
+async def test_a_refused_parameter_that_asks_for_nothing_is_let_pass(body: str, param: str) -> None:
+    for value in neutral_values(param):
+        outcome = await ask(body, FakeEngine(HI), **{param: value})
+
+        assert outcome.status == 200
 
 
 @pytest.mark.parametrize("body", PATHS)

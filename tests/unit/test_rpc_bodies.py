@@ -135,7 +135,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"sampling": {"temperature": 3}}, "sampling.temperature"),
     ({"sampling": {"logit_bias": {"5": 101}}}, "sampling.logit_bias"),
     ({"limits": {"max_tokens": 0}}, "limits.max_tokens"),
-    ({"limits": {"stop": ["a"] * 5}}, "limits.stop"),
+    ({"limits": {"stop": ["a"] * 65}}, "limits.stop"),
     ({"output": {"n": 0}}, "output.n"),
     ({"conversation": {}}, "conversation.messages"),
     ({"conversation": {"messages": [{}]}}, "conversation.messages[0].role"),

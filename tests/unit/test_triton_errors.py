@@ -58,3 +58,19 @@ def test_a_grpc_status_becomes_the_error_it_means(
     code: grpc.StatusCode, error: type[GatewayError]
 ) -> None:
     assert type(error_from_status(code, "details", "an-id")) is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ContextTooLong.by_prompt(9000, 8192, "messages"),
+        ContextTooLong.by_answer(8000, 500, 8192, "prompt"),
+        error_from_message("Prompt length (9) exceeds maximum input length (8)", "an-id"),
+    ],
+    ids=["by its prompt", "by its answer", "told by the engine"],
+)
+def test_a_prompt_that_is_too_long_is_told_in_the_words_that_clients_look_for(
+    error: GatewayError,
+) -> None:
+    # litellm/litellm_core_utils/exception_mapping_utils.py looks for these, in lower case.
+    assert "this model's maximum context length is" in error.message.lower()
