@@ -22,6 +22,9 @@ GatewayError                  status  type                    code              
 
 from typing import ClassVar
 
+MAX_MESSAGE_CHARS = 1000
+"""What a caller sent may stand in a message, and be long."""
+
 
 class GatewayError(Exception):
     """A failure whose message may be shown to the caller; `detail` is for the log alone.
@@ -45,6 +48,8 @@ class GatewayError(Exception):
         retry_after_s: float | None = None,
         detail: str = "",
     ) -> None:
+        if len(message) > MAX_MESSAGE_CHARS:
+            message = f"{message[:MAX_MESSAGE_CHARS]} ..."
         super().__init__(message)
         self.message = message
         self.param = param

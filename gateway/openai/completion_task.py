@@ -17,8 +17,7 @@ from gateway.openai.draft import (
 from gateway.openai.guides import parse_guide
 from gateway.openai.schemas import CompletionRequest
 from gateway.output.answer import AnswerSpec
-
-MAX_CHOICES = 1024
+from gateway.traffic.size import MAX_CHOICES
 
 GivenPrompt = str | list[int]
 
@@ -63,6 +62,7 @@ def parse_completion(body: CompletionRequest, model: Model, strict: bool) -> Com
     prompts = parse_prompts(body)
     n = body.n or 1
     candidates = _candidates(body, n)
+    check_choices(len(prompts), candidates)
     _check_outputs(body, model, candidates > n)
     spec = AnswerSpec(
         num_choices=candidates,
@@ -98,11 +98,16 @@ def parse_prompts(body: CompletionRequest) -> tuple[GivenPrompt, ...]:
         prompts = list(given)  # type: ignore[arg-type]
     if [] in prompts:
         raise InvalidRequest("A prompt of token ids must not be empty.", param="prompt")
-    if len(prompts) * (body.n or 1) > MAX_CHOICES:
-        raise InvalidRequest(
-            f"Prompts times n must not exceed {MAX_CHOICES} choices.", param="prompt"
-        )
     return tuple(prompts)
+
+
+def check_choices(num_prompts: int, num_candidates: int) -> None:
+    """Raise InvalidRequest for more sequences than one request may have."""
+    if num_prompts * num_candidates > MAX_CHOICES:
+        raise InvalidRequest(
+            f"Prompts times 'n', or 'best_of', must not exceed {MAX_CHOICES} choices.",
+            param="prompt",
+        )
 
 
 def _candidates(body: CompletionRequest, n: int) -> int:

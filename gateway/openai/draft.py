@@ -14,6 +14,7 @@ from gateway.openai.schemas import GenerationRequest
 from gateway.output.answer import AnswerSpec
 from gateway.prompt.context import check_context
 from gateway.telemetry.metrics import IGNORED_PARAMETERS
+from gateway.traffic.size import MAX_STOP_CHARS, MAX_UNKNOWN, MAX_WORD, check_length
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +81,7 @@ def parse_stops(body: GenerationRequest) -> tuple[str, ...]:
     stops = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
     if "" in stops:
         raise InvalidRequest("A stop string must not be empty.", param="stop")
+    check_length("".join(stops), MAX_STOP_CHARS, "stop", "characters in all")
     return stops
 
 
@@ -129,7 +131,10 @@ def check_unknown(body: GenerationRequest, strict: bool) -> None:
 
     Names nobody knows are ignored as well, unless `strict`.
     """
-    for name, value in (body.model_extra or {}).items():
+    unknown = body.model_extra or {}
+    if len(unknown) > MAX_UNKNOWN:
+        raise InvalidRequest(f"The body has more than {MAX_UNKNOWN} parameters that nobody knows.")
+    for name, value in unknown.items():
         if value is None or (name in REFUSED and asks_for_nothing(name, value)):
             continue
         if name in REFUSED:
@@ -137,10 +142,10 @@ def check_unknown(body: GenerationRequest, strict: bool) -> None:
             raise UnsupportedParameter(reason, param=name)
         if strict and name not in IGNORED:
             raise InvalidRequest(
-                f"Unknown parameter: {name!r}.", param=name, code="unknown_parameter"
+                f"Unknown parameter: {name!r}.", param=name[:MAX_WORD], code="unknown_parameter"
             )
         IGNORED_PARAMETERS.labels(name if name in IGNORED else "other").inc()
-        log.debug("parameter_ignored", param=name)
+        log.debug("parameter_ignored", param=name[:MAX_WORD])
 
 
 def check_features(body: GenerationRequest, model: Model) -> None:

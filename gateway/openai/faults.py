@@ -7,6 +7,8 @@ that the caller did not mean first.
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from gateway.traffic.size import MAX_WORD
+
 Location = tuple[int | str, ...]
 
 _KINDS = {
@@ -56,5 +58,5 @@ def _path(location: Location) -> str | None:
         if isinstance(part, int):
             path += f"[{part}]"
         elif part.isidentifier() and part not in _UNION_MEMBERS:
-            path += f".{part}" if path else part
+            path += f".{part[:MAX_WORD]}" if path else part[:MAX_WORD]
     return path or None

@@ -4,8 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-JsonObject = dict[str, Any]
-DEPRECATED: JsonObject = {"deprecated": True}
+from gateway.traffic import size
+
+JsonObject = Annotated[dict[str, Any], Field(max_length=size.MAX_PROPERTIES)]
+Text = Annotated[str, Field(max_length=size.MAX_TEXT)]
+Description = Annotated[str, Field(max_length=size.MAX_DESCRIPTION)]
+Identifier = Annotated[str, Field(max_length=size.MAX_ID)]
+Word = Annotated[str, Field(max_length=size.MAX_WORD)]
+DEPRECATED: dict[str, Any] = {"deprecated": True}
 
 
 class RequestModel(BaseModel):
@@ -20,43 +26,55 @@ class ContentPart(RequestModel):
     `input_text` and `output_text` are what OpenAI's Responses call text.
     """
 
-    type: str
-    text: str | None = None
-    refusal: str | None = None
+    type: Word
+    text: Text | None = None
+    refusal: Text | None = None
+
+
+Part = Annotated[ContentPart | Text, Field(union_mode="left_to_right")]
+Parts = Annotated[list[Part], Field(max_length=size.MAX_PARTS, fail_fast=True)]
 
 
 class FunctionCall(RequestModel):
     """A function's name and its arguments, a JSON object as text."""
 
-    name: str
-    arguments: str
+    name: Identifier
+    arguments: Text
 
 
 class MessageToolCall(RequestModel):
     """A call the assistant made earlier in the conversation."""
 
-    id: str
-    type: str = "function"
+    id: Identifier
+    type: Word = "function"
     function: FunctionCall | None = None
+
+
+Calls = Annotated[list[MessageToolCall], Field(max_length=size.MAX_CALLS, fail_fast=True)]
 
 
 class ChatMessage(RequestModel):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[ContentPart | str] | None = None
-    name: str | None = None
-    refusal: str | None = None
-    tool_calls: list[MessageToolCall] | None = None
-    tool_call_id: str | None = None
+    content: Text | Parts | None = Field(None, union_mode="left_to_right")
+    name: Identifier | None = None
+    refusal: Text | None = None
+    tool_calls: Calls | None = None
+    tool_call_id: Identifier | None = None
     function_call: FunctionCall | None = None
+
+
+Messages = Annotated[
+    list[ChatMessage], Field(min_length=1, max_length=size.MAX_MESSAGES, fail_fast=True)
+]
 
 
 class FunctionDefinition(RequestModel):
     """A function the model may call."""
 
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
-    description: str | None = None
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$", max_length=size.MAX_NAME)]
+    description: Description | None = None
     parameters: JsonObject | None = None
     strict: bool | None = None
 
@@ -67,8 +85,12 @@ class ToolDefinition(RequestModel):
     The function's fields may also stand beside the type, as in OpenAI's Responses.
     """
 
-    type: str
+    type: Word
     function: FunctionDefinition | None = None
+
+
+Tools = Annotated[list[ToolDefinition], Field(max_length=size.MAX_TOOLS, fail_fast=True)]
+Functions = Annotated[list[FunctionDefinition], Field(max_length=size.MAX_TOOLS, fail_fast=True)]
 
 
 class StreamOptions(RequestModel):
@@ -84,8 +106,8 @@ class StreamOptions(RequestModel):
 class JsonSchemaFormat(RequestModel):
     """A JSON schema the answer must follow."""
 
-    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-    description: str | None = None
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$", max_length=size.MAX_NAME)]
+    description: Description | None = None
     json_schema: JsonObject | None = Field(None, alias="schema")
     strict: bool | None = None
 
@@ -100,21 +122,21 @@ class ResponseFormat(RequestModel):
 class ConversationFields(RequestModel):
     """What a prompt is rendered from."""
 
-    tools: Annotated[list[ToolDefinition], Field(max_length=128)] | None = Field(
+    tools: Tools | None = Field(
         None, description="Functions the model may call; other types of tools are refused."
     )
-    tool_choice: str | JsonObject | None = Field(
+    tool_choice: Word | JsonObject | None = Field(
         None,
         description="none, auto, required, one function, or allowed_tools. "
         "To force a call needs guided decoding.",
     )
-    functions: Annotated[list[FunctionDefinition], Field(max_length=128)] | None = Field(
+    functions: Functions | None = Field(
         None, description="Read as tools.", json_schema_extra=DEPRECATED
     )
-    function_call: str | JsonObject | None = Field(
+    function_call: Word | JsonObject | None = Field(
         None, description="Read as tool_choice.", json_schema_extra=DEPRECATED
     )
-    reasoning_effort: str | None = Field(None, description="Handed to the chat template.")
+    reasoning_effort: Word | None = Field(None, description="Handed to the chat template.")
     chat_template_kwargs: JsonObject | None = Field(
         None, description="Extension: handed to the chat template."
     )

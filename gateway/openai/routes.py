@@ -1,10 +1,10 @@
 """The paths of OpenAI's API, and no logic: read, parse, answer."""
 
 from collections.abc import Coroutine
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from gateway.http.disconnect import unless_gone
 from gateway.http.sse import Frames, event_stream
@@ -34,6 +34,9 @@ from gateway.openai.schemas import (
 from gateway.openai.shapes import JsonObject
 from gateway.openai.tokens import detokenize, tokenize
 from gateway.settings import Settings
+from gateway.traffic.size import MAX_WORD
+
+ModelPath = Annotated[str, Path(json_schema_extra={"maxLength": MAX_WORD})]
 
 
 def add_openai_routes(app: Application, settings: Settings, models: Models) -> None:
@@ -109,7 +112,7 @@ def model_routes(models: Models) -> APIRouter:
         return _json({"object": "list", "data": [model_object(model) for model in models]})
 
     @router.get("/models/{model_id:path}", responses=answers(ModelAnswer, errors=(404, 500, 503)))
-    async def retrieve_model(model_id: str) -> Response:
+    async def retrieve_model(model_id: ModelPath) -> Response:
         return _json(model_object(models.find(model_id)))
 
     return router

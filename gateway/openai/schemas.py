@@ -6,18 +6,22 @@ vLLM's. What a field comes to is decided elsewhere. Null always means absent.
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from gateway.openai.integers import Whole
 from gateway.openai.parts import (
     DEPRECATED,
-    ChatMessage,
     ConversationFields,
     JsonObject,
+    Messages,
     RequestModel,
     ResponseFormat,
     StreamOptions,
+    Text,
+    Word,
 )
+from gateway.traffic import size
 
 INT32 = 2**31
 INT64 = 2**63
@@ -26,14 +30,38 @@ Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 Bias = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
-ModelId = Annotated[str, Field(description="A model's id or alias.")]
-TokenKey = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+ModelId = Annotated[Word, Field(description="A model's id or alias.")]
+
+
+def _few_biases(given: object) -> object:
+    """Refuse too many before any is looked at: pydantic would first collect what is wrong."""
+    if isinstance(given, dict) and len(given) > size.MAX_BIASES:
+        raise PydanticCustomError(
+            "too_long", "Object should have at most {most} names", {"most": size.MAX_BIASES}
+        )
+    return given
+
+
+TokenKey = Annotated[str, Field(pattern=r"^[0-9]{1,9}$", max_length=9)]
 TokenBiases = Annotated[
     dict[TokenKey, Bias],
-    Field(max_length=1024, json_schema_extra={"additionalProperties": False}),
+    Field(max_length=size.MAX_BIASES, json_schema_extra={"additionalProperties": False}),
+    BeforeValidator(_few_biases),
 ]
 TokenId = Annotated[int, Field(ge=0, lt=INT32), Whole()]
+TokenIds = Annotated[list[TokenId], Field(max_length=size.MAX_VALUES, fail_fast=True)]
 TokenCount = Annotated[int, Field(ge=1, lt=INT32), Whole()]
+Stop = Annotated[str, Field(max_length=size.MAX_STOP)]
+Stops = Annotated[list[Stop], Field(max_length=size.MAX_STOPS, fail_fast=True)]
+StopIds = Annotated[list[TokenId], Field(max_length=size.MAX_STOP_IDS, fail_fast=True)]
+BadWords = Annotated[list[Word], Field(max_length=size.MAX_BAD_WORDS, fail_fast=True)]
+Regex = Annotated[str, Field(max_length=size.MAX_REGEX)]
+Grammar = Annotated[str, Field(max_length=size.MAX_GRAMMAR)]
+SchemaText = Annotated[str, Field(max_length=size.MAX_SCHEMA)]
+Options = Annotated[list[Grammar], Field(max_length=size.MAX_OPTIONS, fail_fast=True)]
+Modalities = Annotated[list[Word], Field(max_length=size.MAX_MODALITIES, fail_fast=True)]
+Prompts = Annotated[list[Text], Field(max_length=size.MAX_CHOICES, fail_fast=True)]
+IdPrompts = Annotated[list[TokenIds], Field(max_length=size.MAX_CHOICES, fail_fast=True)]
 
 
 class GenerationRequest(RequestModel):
@@ -49,13 +77,13 @@ class GenerationRequest(RequestModel):
     top_p: Probability | None = Field(
         None, description="0 is greedy. Default: the model's own, else 1."
     )
-    n: Annotated[int, Field(ge=1, le=128), Whole()] | None = Field(
+    n: Annotated[int, Field(ge=1, le=size.MAX_SEQUENCES), Whole()] | None = Field(
         None, description="Needs the engine's num_return_sequences."
     )
     seed: Annotated[int, Field(ge=-INT64, lt=INT64), Whole()] | None = Field(
         None, description="The same seed and parameters give the same answer. Default: a new one."
     )
-    stop: str | Annotated[list[str], Field(max_length=64)] | None = Field(
+    stop: Stop | Stops | None = Field(
         None, description="Texts that end the answer, of which OpenAI takes 4; none may be empty."
     )
     frequency_penalty: Penalty | None = Field(None, description="0 is none.")
@@ -80,11 +108,11 @@ class GenerationRequest(RequestModel):
     ignore_eos: bool | None = Field(
         None, description="Extension: go on past end tokens. Needs the engine's stop words."
     )
-    stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = Field(
+    stop_token_ids: StopIds | None = Field(
         None,
         description="Extension: further ids that end the answer. Needs the engine's stop words.",
     )
-    bad_words: Annotated[list[str], Field(max_length=64)] | None = Field(
+    bad_words: BadWords | None = Field(
         None,
         description="Extension: text not to be produced. Needs the engine's bad_words_list.",
     )
@@ -100,16 +128,16 @@ class GenerationRequest(RequestModel):
         "Needs an engine that returns token ids.",
     )
     response_format: ResponseFormat | None = Field(None, description="Needs guided decoding.")
-    guided_json: JsonObject | str | None = Field(
+    guided_json: JsonObject | SchemaText | None = Field(
         None, description="Extension: a JSON schema. Needs guided decoding."
     )
-    guided_regex: str | None = Field(
+    guided_regex: Regex | None = Field(
         None, description="Extension: a regular expression. Needs guided decoding."
     )
-    guided_grammar: str | None = Field(
+    guided_grammar: Grammar | None = Field(
         None, description="Extension: an EBNF grammar. Needs guided decoding."
     )
-    guided_choice: list[str] | None = Field(
+    guided_choice: Options | None = Field(
         None, description="Extension: one of these texts. Needs guided decoding."
     )
     structured_outputs: JsonObject | None = Field(
@@ -122,9 +150,7 @@ class GenerationRequest(RequestModel):
 class ChatCompletionRequest(ConversationFields, GenerationRequest):
     """The body of `POST /v1/chat/completions`."""
 
-    messages: list[ChatMessage] = Field(
-        min_length=1, description="The conversation; content is text or parts of text."
-    )
+    messages: Messages = Field(description="The conversation; content is text or parts of text.")
     max_completion_tokens: TokenCount | None = Field(
         None, description="Default: the context that is left."
     )
@@ -138,7 +164,7 @@ class ChatCompletionRequest(ConversationFields, GenerationRequest):
     parallel_tool_calls: bool | None = Field(
         None, description="False keeps the first call only. Default true."
     )
-    modalities: list[str] | None = Field(None, description="Refused unless it is text alone.")
+    modalities: Modalities | None = Field(None, description="Refused unless it is text alone.")
     echo: bool | None = Field(
         None, description="Extension: with continue_final_message, repeat that message."
     )
@@ -147,8 +173,9 @@ class ChatCompletionRequest(ConversationFields, GenerationRequest):
 class CompletionRequest(GenerationRequest):
     """The body of `POST /v1/completions`."""
 
-    prompt: str | list[str] | list[TokenId] | list[list[TokenId]] = Field(
-        description="A text, texts, token ids, or lists of token ids."
+    prompt: Text | Prompts | TokenIds | IdPrompts = Field(
+        union_mode="left_to_right",
+        description="A text, texts, token ids, or lists of token ids.",
     )
     max_tokens: Annotated[int, Field(ge=0, lt=INT32), Whole()] | None = Field(
         None, description="Default: the context that is left. 0 only with echo."
@@ -158,26 +185,24 @@ class CompletionRequest(GenerationRequest):
         description="0 gives the chosen token's; above is refused. Needs return_log_probs.",
     )
     echo: bool | None = Field(None, description="Repeat the prompt before the answer.")
-    best_of: Annotated[int, Field(ge=1, le=20), Whole()] | None = Field(
+    best_of: Annotated[int, Field(ge=1, le=size.MAX_CANDIDATES), Whole()] | None = Field(
         None,
         description="Return the n likeliest of so many; above n not in a stream. "
         "Needs the engine's num_return_sequences and return_log_probs.",
     )
-    suffix: str | None = Field(None, description="Refused unless empty.")
+    suffix: Text | None = Field(None, description="Refused unless empty.")
 
 
 class TokenizeRequest(ConversationFields):
     """The body of `POST /v1/tokenize`: a prompt, or messages as chat takes them."""
 
     model: ModelId
-    prompt: str | None = Field(None, description="Raw text, as a completion takes it.")
-    messages: Annotated[list[ChatMessage], Field(min_length=1)] | None = Field(
-        None, description="A conversation, as chat takes it."
-    )
+    prompt: Text | None = Field(None, description="Raw text, as a completion takes it.")
+    messages: Messages | None = Field(None, description="A conversation, as chat takes it.")
 
 
 class DetokenizeRequest(RequestModel):
     """The body of `POST /v1/detokenize`."""
 
     model: ModelId
-    tokens: list[TokenId] = Field(description="Token ids of the model's vocabulary.")
+    tokens: TokenIds = Field(description="Token ids of the model's vocabulary.")

@@ -104,6 +104,12 @@ class _Automaton:
                 queue.append(child)
 
 
-@lru_cache(maxsize=256)
+_SHORT_CHARS = 64
+_short = lru_cache(maxsize=256)(_Automaton)
+_long = lru_cache(maxsize=8)(_Automaton)
+
+
 def _compile(stops: tuple[str, ...]) -> _Automaton:
-    return _Automaton(stops)
+    """Return what finds these; those kept take 8 MB at most, some 400 bytes a character."""
+    is_short = sum(map(len, stops)) <= _SHORT_CHARS
+    return (_short if is_short else _long)(stops)

@@ -131,13 +131,23 @@ def string(name: str, value: str) -> Tensor:
     return name, "BYTES", ONE, struct.pack("<I", len(raw)) + raw
 
 
-@lru_cache(maxsize=64)
+_FEW_WORDS = 64
+
+
 def words(name: str, words: tuple[tuple[int, ...], ...]) -> Tensor:
     """Words as INT32 [1, 2, N]: all ids in a row; below them each word's end, then -1."""
+    few = len(words) <= _FEW_WORDS and sum(map(len, words)) <= _FEW_WORDS
+    return _kept_words(name, words) if few else _words(name, words)
+
+
+def _words(name: str, words: tuple[tuple[int, ...], ...]) -> Tensor:
     ids = [token_id for word in words for token_id in word]
     ends = list(accumulate(map(len, words)))
     unused = [-1] * (len(ids) - len(ends))
     return name, "INT32", (1, 2, len(ids)), int32s([*ids, *ends, *unused])
+
+
+_kept_words = lru_cache(maxsize=64)(_words)
 
 
 def int32s(values: Sequence[int]) -> bytes:

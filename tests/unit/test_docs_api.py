@@ -44,9 +44,7 @@ def form(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(map(json.dumps, schema["enum"]))
     kind = schema.get("type", "object" if "$ref" in schema else "anything")
-    return {"array": _list_form, "integer": _range_form, "number": _range_form}.get(
-        kind, lambda _: str(kind)
-    )(schema)
+    return FORMS.get(kind, lambda _: str(kind))(schema)
 
 
 def _list_form(schema: dict[str, Any]) -> str:
@@ -54,11 +52,23 @@ def _list_form(schema: dict[str, Any]) -> str:
     return f"list of {form(schema['items'])}{most}"
 
 
+def _text_form(schema: dict[str, Any]) -> str:
+    return f"string of at most {schema['maxLength']}"
+
+
 def _range_form(schema: dict[str, Any]) -> str:
     least = schema.get("minimum", schema.get("exclusiveMinimum"))
     most = schema["maximum"] if "maximum" in schema else schema["exclusiveMaximum"] - 1
     above = "above " if "exclusiveMinimum" in schema else ""
     return f"{schema['type']}, {above}{least} to {most}"
+
+
+FORMS = {
+    "array": _list_form,
+    "integer": _range_form,
+    "number": _range_form,
+    "string": _text_form,
+}
 
 
 @pytest.mark.parametrize("body", BODIES)

@@ -149,7 +149,7 @@ def test_what_is_asked_for_becomes_a_guide(guide: Guide, expected: Guide) -> Non
         ("json", "{", "s.json", "is not JSON"),
         ("json", [1], "s.json", "must be a JSON schema"),
         ("json", "true", "s.json", "must be a JSON schema"),
-        ("regex", "(", "s.regex", "is not a regular expression"),
+        ("regex", "a" * 4097, "s.regex", "has more than 4,096 characters"),
         ("regex", "", "s.regex", "must be a text that is not empty"),
         ("grammar", 1, "s.grammar", "must be a text that is not empty"),
         ("choice", [], "s.choice", "must be a list of at least one text"),

@@ -20,7 +20,13 @@ FLOORS = (
         "gateway.origin",
         "gateway.v1",
     },
-    {"gateway.engine", "gateway.client", "gateway.settings", "gateway.telemetry"},
+    {
+        "gateway.engine",
+        "gateway.client",
+        "gateway.settings",
+        "gateway.telemetry",
+        "gateway.traffic",
+    },
     {"gateway.prompt", "gateway.triton", "gateway.workers"},
     {"gateway.output"},
     {"gateway.guides"},
@@ -35,6 +41,7 @@ FLOORS = (
     {"gateway.__main__"},
 )
 PURE = (
+    "gateway.traffic",
     "gateway.prompt",
     "gateway.output",
     "gateway.guides",

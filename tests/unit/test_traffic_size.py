@@ -1,0 +1,198 @@
+"""Whatever a caller can make large has a bound, and is refused before anything is made of it."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.app import create_app
+from gateway.errors import InvalidRequest
+from gateway.models import Models
+from gateway.openai.bodies import parse_body
+from gateway.openai.schemas import ChatCompletionRequest, CompletionRequest
+from gateway.settings import Settings
+from gateway.traffic.size import (
+    MAX_CHOICES,
+    MAX_CONTAINERS,
+    MAX_DEPTH,
+    MAX_MEMBERS,
+    MAX_UNKNOWN,
+    MAX_VALUES,
+    check_json,
+)
+
+DOCUMENT = create_app(Settings(), Models()).openapi()
+SCHEMAS = DOCUMENT["components"]["schemas"]
+HI: list[Any] = [{"role": "user", "content": "Hi"}]
+
+
+def sent() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every schema that a part of a request has, with where it stands."""
+    for path, operations in DOCUMENT["paths"].items():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                yield from nodes(f"{path} {parameter['name']}", parameter["schema"], ())
+            content = operation.get("requestBody", {}).get("content", {})
+            for media_type in content.values():
+                yield from nodes(path, media_type["schema"], ())
+
+
+def nodes(
+    where: str, schema: dict[str, Any], seen: tuple[str, ...]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        if name not in seen:
+            yield from nodes(where, SCHEMAS[name], (*seen, name))
+        return
+    yield where, schema
+    for name, inner in schema.get("properties", {}).items():
+        yield from nodes(f"{where}.{name}", inner, seen)
+    for member in schema.get("anyOf", ()):
+        yield from nodes(where, member, seen)
+    for keyword in ("items", "additionalProperties"):
+        if isinstance(schema.get(keyword), dict):
+            yield from nodes(f"{where}[]", schema[keyword], seen)
+
+
+def is_bounded(schema: dict[str, Any]) -> bool:
+    kind = schema.get("type")
+    if "enum" in schema or "const" in schema:
+        return True
+    if kind == "string":
+        return "maxLength" in schema
+    if kind == "array":
+        return "maxItems" in schema
+    if kind == "object":
+        return "properties" in schema or "maxProperties" in schema
+    if kind in ("integer", "number"):
+        return {"maximum", "exclusiveMaximum"} & schema.keys() != set()
+    return True
+
+
+def test_every_text_list_object_and_number_that_can_be_sent_has_a_maximum() -> None:
+    found = list(sent())
+
+    assert len(found) > 200
+    assert [where for where, schema in found if not is_bounded(schema)] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "bound"),
+    [
+        ([[]] * MAX_CONTAINERS, "32,768 objects and lists"),
+        ([{}] * MAX_CONTAINERS, "32,768 objects and lists"),
+        ([0] * (MAX_VALUES + 1), "524,288 values"),
+        ({str(i): 0 for i in range(MAX_MEMBERS + 1)}, "131,072 names in objects"),
+        (["[,:{" * MAX_CONTAINERS, *[""] * 300_000], "262,144 texts"),
+    ],
+    ids=["lists", "objects", "values", "names", "texts"],
+)
+def test_json_of_too_many_values_is_refused(value: Any, bound: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        check_json(json.dumps(value).encode())
+
+    assert refused.value.message == f"The body holds more than {bound}."
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [[]] * (MAX_CONTAINERS - 1),
+        [0] * (MAX_VALUES - 1),
+        "[{,:" * MAX_VALUES,
+        '"[{,:' * MAX_VALUES,
+        "\\[{,:" * MAX_VALUES,
+        '\\"[{,:\\' * MAX_VALUES,
+        {"[{,:" * MAX_VALUES: "[" * MAX_VALUES},
+    ],
+    ids=["lists", "values", "text", "quotes", "escapes", "both", "name"],
+)
+def test_json_within_the_bounds_passes_whatever_its_texts_say(value: Any) -> None:
+    check_json(json.dumps(value).encode())
+
+
+@pytest.mark.parametrize("raw", [b'"' + b"[" * 2**16, b"\\" * 9, b"[\\" * 2**16], ids=str)
+def test_what_is_no_json_is_left_to_its_reader_or_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        check_json(raw)
+        parse_body(raw, CompletionRequest)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'], ids=["lists", "objects"])
+def test_depth_is_bounded_and_the_bound_told(opening: str) -> None:
+    raw = f'{{"model": "m", "prompt": "p", "x": {opening * (MAX_DEPTH + 1)}'.encode()
+
+    with pytest.raises(InvalidRequest, match=f"nested more than {MAX_DEPTH} deep"):
+        parse_body(raw, CompletionRequest)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "param", "bound"),
+    [
+        ("stop", "a" * 513, "stop", "512"),
+        ("stop", ["a", "b" * 513], "stop[1]", "512"),
+        ("stop", ["a"] * 65, "stop", "64"),
+        ("bad_words", ["a" * 257], "bad_words[0]", "256"),
+        ("logit_bias", dict.fromkeys(map(str, range(1025)), 0), "logit_bias", "1024"),
+        ("logit_bias", dict.fromkeys(map(hex, range(100_000)), "x"), "logit_bias", "1024"),
+        ("guided_regex", "(" * 50_000, "guided_regex", "4096"),
+        ("guided_grammar", "a" * 65_537, "guided_grammar", "65536"),
+        ("guided_json", "1" * 131_073, "guided_json", "131072"),
+        ("guided_choice", ["a"] * 4097, "guided_choice", "4096"),
+        ("messages", HI * 8193, "messages", "8192"),
+        ("messages", [{"role": "user", "content": [{"type": "text"}] * 4097}], None, "4096"),
+        ("messages", [{**HI[0], "name": "a" * 4097}], "messages[0].name", "4096"),
+        ("tools", [{"type": "a" * 257}], "tools[0].type", "256"),
+        ("model", "a" * 257, "model", "256"),
+        ("chat_template_kwargs", dict.fromkeys(map(str, range(1025))), None, "1024"),
+    ],
+)
+def test_what_is_too_large_is_refused_by_name_with_its_bound(
+    field: str, value: Any, param: str | None, bound: str
+) -> None:
+    body = {"model": "m", "messages": HI, field: value}
+
+    with pytest.raises(InvalidRequest, match=f"at most {bound} ") as refused:
+        parse_body(json.dumps(body).encode(), ChatCompletionRequest)
+
+    assert refused.value.param == (param or refused.value.param)
+
+
+@pytest.mark.parametrize(
+    ("schema", "body"),
+    [
+        (ChatCompletionRequest, {"messages": [[]] * 30_000}),
+        (ChatCompletionRequest, {"messages": [{"role": "user", "content": [{}] * 30_000}]}),
+        (CompletionRequest, {"prompt": [-1] * 30_000}),
+        (CompletionRequest, {"prompt": [[-1]] * 1000}),
+        (ChatCompletionRequest, {"messages": HI, "tools": [[]] * 30_000}),
+    ],
+    ids=["messages", "parts", "ids", "lists of ids", "tools"],
+)
+def test_a_list_is_given_up_at_its_first_fault(schema: Any, body: dict[str, Any]) -> None:
+    raw = json.dumps({"model": "m", **body}).encode()
+
+    with pytest.raises(InvalidRequest) as refused:
+        parse_body(raw, schema)
+
+    assert len(refused.value.__cause__.errors()) < 5  # type: ignore[union-attr]
+
+
+def test_the_page_states_the_bounds_of_a_body() -> None:
+    page = Path(__file__).parents[2].joinpath("docs/api.md").read_text()
+    section = page.split("## Limits\n")[1].split("\n## ")[0]
+
+    bounds = (MAX_CONTAINERS, MAX_VALUES, MAX_MEMBERS, MAX_DEPTH, MAX_UNKNOWN, MAX_CHOICES)
+    assert re.findall(r"^\| .* \| ([\d,]+) \|$", section, re.MULTILINE) == [
+        f"{bound:,}" for bound in bounds
+    ]
+
+
+def test_an_error_says_no_more_than_a_thousand_characters() -> None:
+    error = InvalidRequest("a" * 10**6)
+
+    assert len(error.message) < 1010
