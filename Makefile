@@ -25,7 +25,12 @@ serve: install
 	$(BIN)/gateway up $(ARGS)
 
 test: install
+ifeq ($(strip $(ARGS)),)
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=8 tests/unit; unit=$$?; \
+		$(BIN)/pytest tests/integration tests/e2e && exit $$unit
+else
 	$(BIN)/pytest $(ARGS)
+endif
 
 bench: install
 	$(BIN)/python -m bench $(if $(PEERS),--peers) $(ARGS)

@@ -1,8 +1,15 @@
-"""What all rings share: figures that tests report at the end of the run."""
+"""What all rings share: Llama 3's tokenizers, and figures that are told at the end of the run."""
 
+import os
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
+import llama_models.llama3
 import pytest
+from filelock import FileLock
+
+from build_engine.tokenizer import ReleaseName, convert
 
 Figure = Callable[[str], None]
 
@@ -19,3 +26,36 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, line in report.user_properties:
             if name == "figure":
                 terminalreporter.write_line(str(line))
+
+
+@pytest.fixture(scope="session")
+def meta_tokenizer() -> Path:
+    """Meta's own tokenizer.model for Llama 3."""
+    return Path(llama_models.llama3.__file__).parent / "tokenizer.model"
+
+
+@pytest.fixture(scope="session")
+def release_folder(
+    tmp_path_factory: pytest.TempPathFactory, meta_tokenizer: Path
+) -> Callable[[ReleaseName], Path]:
+    """Make the tokenizer folder of a Llama 3 release, once for all processes that test."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    @cache
+    def folder(release: ReleaseName) -> Path:
+        target = shared / release
+        with FileLock(f"{target}.lock"):
+            if not target.exists():
+                making = shared / f"{release}.making"
+                convert(meta_tokenizer, making, release)
+                making.rename(target)
+        return target
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llama3_folder(release_folder: Callable[[ReleaseName], Path]) -> Path:
+    """A tokenizer folder as Llama 3.1 has it: 128,256 tokens, 256 of them special."""
+    return release_folder("llama-3.1")

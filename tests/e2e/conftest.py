@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import llama_models.llama3
 import openai
 import pytest
 
 from build_engine.repository import RepositorySpec, build
-from build_engine.tokenizer import convert
 
 START_TIMEOUT_S = 180
 
@@ -102,13 +100,13 @@ def sdk(stack: Stack) -> Iterator[openai.OpenAI]:
 
 
 @pytest.fixture(scope="session")
-def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def scripted(tmp_path_factory: pytest.TempPathFactory, llama3_folder: Path) -> Iterator[Stack]:
     """The simulator with Llama 3.1's tokenizer, answering by script.json, behind a real gateway."""
     folder = tmp_path_factory.mktemp("scripted")
-    tokenizer = folder / "llama-3.1"
-    convert(Path(llama_models.llama3.__file__).parent / "tokenizer.model", tokenizer, "llama-3.1")
     script = Path(__file__).parent / "script.json"
-    build(RepositorySpec("simulated", folder / "repository", tokenizer=tokenizer, script=script))
+    build(
+        RepositorySpec("simulated", folder / "repository", tokenizer=llama3_folder, script=script)
+    )
     running = start_stack(folder)
     yield running
     stop_stack(running)

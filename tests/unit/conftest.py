@@ -1,43 +1,12 @@
 """What several test files use: tokenizer folders, and one gRPC server after the other."""
 
 import json
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
-import llama_models.llama3
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from build_engine.tokenizer import ReleaseName, convert
 from gateway.prompt.tokenizer import Tokenizer as PromptTokenizer
-
-
-@pytest.fixture(scope="session")
-def meta_tokenizer() -> Path:
-    """Meta's own tokenizer.model for Llama 3."""
-    return Path(llama_models.llama3.__file__).parent / "tokenizer.model"
-
-
-@pytest.fixture(scope="session")
-def release_folder(
-    tmp_path_factory: pytest.TempPathFactory, meta_tokenizer: Path
-) -> Callable[[ReleaseName], Path]:
-    """Make the tokenizer folder of a Llama 3 release, once."""
-
-    @cache
-    def folder(release: ReleaseName) -> Path:
-        target = tmp_path_factory.mktemp(release)
-        convert(meta_tokenizer, target, release)
-        return target
-
-    return folder
-
-
-@pytest.fixture(scope="session")
-def llama3_folder(release_folder: Callable[[ReleaseName], Path]) -> Path:
-    """A tokenizer folder as Llama 3.1 has it: 128,256 tokens, 256 of them special."""
-    return release_folder("llama-3.1")
 
 
 @pytest.fixture(scope="session")
