@@ -26,8 +26,9 @@ def parse_tools(body: ConversationFields) -> tuple[Tool, ...]:
 
 def parse_tool_choice(body: ConversationFields, tools: tuple[Tool, ...]) -> ToolChoice:
     """Return which tools may or must be called; without tools, none can be."""
-    param = "function_call" if body.tool_choice is None and body.function_call else "tool_choice"
-    given = body.tool_choice if body.tool_choice is not None else body.function_call
+    param, given = "tool_choice", body.tool_choice
+    if given is None:
+        param, given = "function_call", body.function_call
     if given is None:
         return Auto() if tools else NoTools()
     choice = _parse(given, param)

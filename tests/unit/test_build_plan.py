@@ -3,10 +3,8 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -225,15 +223,17 @@ def test_a_larger_card_leaves_more_for_kv() -> None:
     assert large.memory.kv_tokens > 2 * small.memory.kv_tokens
 
 
-def test_a_plan_takes_less_than_a_second_and_the_command_starts_in_a_third() -> None:
-    def seconds(*arguments: str) -> float:
-        began = time.monotonic()
-        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
-        return time.monotonic() - began
+def test_a_plan_needs_no_package_that_takes_long_to_load() -> None:
+    program = (
+        "import sys, build_engine.cli as c\n"
+        "try: c.main()\n"
+        "finally: print(*sys.modules, file=sys.stderr)"
+    )
 
-    program = Path(__file__).parents[2] / "build_engine" / "cli.py"
-    main = "import build_engine.cli as c; c.main()"
+    planned = subprocess.run(
+        [sys.executable, "-c", program, "plan", "llama-3.2-1b"], check=True, capture_output=True
+    )
 
-    assert program.is_file()
-    assert min(seconds("-c", main, "plan", "llama-3.2-1b") for _ in range(3)) < 1
-    assert min(seconds("-c", "import build_engine.cli") for _ in range(3)) < 0.3
+    heavy = {"transformers", "huggingface_hub", "numpy", "grpc", "fastapi", "httpx"}
+    assert "build_engine.plan" in planned.stderr.decode().split()
+    assert not heavy & set(planned.stderr.decode().split())

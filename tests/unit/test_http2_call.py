@@ -191,8 +191,8 @@ async def test_no_time_left_is_told_before_anything_is_sent() -> None:
 
 
 async def test_a_server_that_accepts_but_never_greets_does_not_outlast_the_deadline() -> None:
-    async def script(_: Peer) -> None:
-        await asyncio.sleep(0.3)
+    async def script(peer: Peer) -> None:
+        await peer.listen()
 
     async with serving(script) as address, calls_to(address) as start:
         assert (await failure(start(timeout_s=0.1))).code == Code.DEADLINE_EXCEEDED

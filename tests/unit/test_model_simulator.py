@@ -2,21 +2,38 @@
 
 import itertools
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from stand_in.contract import Refused, Request
-from stand_in.simulator import Simulator
+from stand_in.simulator import Clock, Simulator
 
 
-def simulator(tmp_path: Path, *, max_num_seqs: int = 8, **content: Any) -> Simulator:
+class Hands:
+    """A clock that moves only where somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.at_s = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.at_s += seconds
+
+
+def simulator(
+    tmp_path: Path, *, max_num_seqs: int = 8, hands: Hands | None = None, **content: Any
+) -> Simulator:
     """A simulator without a tokenizer, for scripts in ids."""
     path = tmp_path / "simulator.json"
     path.write_text(json.dumps(content))
-    return Simulator.load(path, tokenizer=tmp_path / "absent", max_num_seqs=max_num_seqs)
+    hands = hands or Hands()
+    return Simulator.load(
+        path,
+        tokenizer=tmp_path / "absent",
+        max_num_seqs=max_num_seqs,
+        clock=Clock(lambda: hands.at_s, hands.sleep),
+    )
 
 
 def asking(*ids: int, max_tokens: int = 8, **options: Any) -> Request:
@@ -114,7 +131,7 @@ def test_what_can_never_fit_is_refused(tmp_path: Path, request_: Request, messag
 
 
 @pytest.mark.parametrize(
-    ("cost", "sequences", "least_s"),
+    ("cost", "sequences", "took_s"),
     [
         ({"step_s": 0.02}, 1, 0.08),
         ({"step_s_per_sequence": 0.01}, 3, 0.12),
@@ -123,26 +140,26 @@ def test_what_can_never_fit_is_refused(tmp_path: Path, request_: Request, messag
     ids=["step", "sequences", "prefill"],
 )
 def test_four_steps_take_what_the_cost_model_says(
-    tmp_path: Path, cost: dict[str, float], sequences: int, least_s: float
+    tmp_path: Path, cost: dict[str, float], sequences: int, took_s: float
 ) -> None:
-    engine = simulator(tmp_path, cost=cost)
+    hands = Hands()
+    engine = simulator(tmp_path, hands=hands, cost=cost)
     for key in range(sequences):
         engine.start(key, asking(1, 2, 3, 4), 0)
-    started = time.monotonic()
 
     for _ in range(4):
         list(engine.step())
 
-    assert least_s <= time.monotonic() - started < least_s + 0.1
+    assert hands.at_s == pytest.approx(took_s)
 
 
 def test_sending_late_does_not_slow_the_pace(tmp_path: Path) -> None:
-    engine = simulator(tmp_path, cost={"step_s": 0.03})
+    hands = Hands()
+    engine = simulator(tmp_path, hands=hands, cost={"step_s": 0.03})
     engine.start(1, asking(1), 0)
-    started = time.monotonic()
 
     for _ in range(4):
         list(engine.step())
-        time.sleep(0.015)
+        hands.sleep(0.015)
 
-    assert time.monotonic() - started < 0.17
+    assert hands.at_s == pytest.approx(4 * 0.03 + 0.015)

@@ -47,7 +47,6 @@ CALLS: dict[str, tuple[dict[str, Any], str]] = {
 async def address() -> AsyncIterator[str]:
     models = Models([tiny_model(FakeEngine([text("Hello"), stop()]))])
     async with server(models) as running:
-        await asyncio.sleep(0.1)
         yield running.address
 
 

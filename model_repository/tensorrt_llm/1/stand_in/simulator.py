@@ -2,8 +2,9 @@
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,10 +15,21 @@ from stand_in.script import Cost, Fault, Row, Script, SimulatorFile
 _STALLED_S = 0.001
 
 
+class Clock(NamedTuple):
+    """Seconds on a clock that never goes back, and a way to let them pass."""
+
+    now: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+SYSTEM_CLOCK = Clock(time.monotonic, time.sleep)
+
+
 class SimulatedSequence:
     """Where one sequence stands in its script."""
 
-    def __init__(self, row: Row, tokens: Iterator[int], kv_tokens: int) -> None:
+    def __init__(self, row: Row, tokens: Iterator[int], kv_tokens: int, clock: Clock) -> None:
+        self._clock = clock
         self.kv_tokens = kv_tokens
         self.row = row
         self._tokens = tokens
@@ -29,7 +41,7 @@ class SimulatedSequence:
     @property
     def is_stalled(self) -> bool:
         """Whether it sends nothing now."""
-        return self._stalled_until > 0 and time.monotonic() < self._stalled_until
+        return self._stalled_until > 0 and self._clock.now() < self._stalled_until
 
     def due_fault(self) -> Fault | None:
         """The fault whose time has come; it comes once."""
@@ -37,7 +49,7 @@ class SimulatedSequence:
             return None
         fault, self._fault = self._fault, None
         if fault.kind == "stall":
-            self._stalled_until = time.monotonic() + fault.seconds
+            self._stalled_until = self._clock.now() + fault.seconds
         return fault
 
     def next_delta(self) -> list[int]:
@@ -63,7 +75,10 @@ class Simulator:
     It takes every tensor of the contract that its answers cannot contradict, guides included.
     """
 
-    def __init__(self, script: Script, cost: Cost, *, max_num_seqs: int) -> None:
+    def __init__(
+        self, script: Script, cost: Cost, *, max_num_seqs: int, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._clock = clock
         self._script = script
         self._cost = cost
         self._max_num_seqs = max_num_seqs
@@ -72,11 +87,14 @@ class Simulator:
         self._due = 0.0
 
     @classmethod
-    def load(cls, path: Path, *, tokenizer: Path, max_num_seqs: int) -> "Simulator":
+    def load(
+        cls, path: Path, *, tokenizer: Path, max_num_seqs: int, clock: Clock = SYSTEM_CLOCK
+    ) -> "Simulator":
         """The simulator that a JSON file describes; without the file, filler for every prompt."""
         content = path.read_bytes() if path.is_file() else b"{}"
         file = msgspec.json.decode(content, type=SimulatorFile)
-        return cls(Script(file.answers, tokenizer), file.cost, max_num_seqs=max_num_seqs)
+        script = Script(file.answers, tokenizer)
+        return cls(script, file.cost, max_num_seqs=max_num_seqs, clock=clock)
 
     def check(self, tensors: Tensors, request: Request) -> None:
         """Return unless the request could never start."""
@@ -100,8 +118,8 @@ class Simulator:
         row = self._script.row(request)
         tokens = self._script.tokens(row, request, index)
         if not self._active:
-            self._due = time.monotonic()
-        self._active[key] = SimulatedSequence(row, tokens, _kv_tokens(request))
+            self._due = self._clock.now()
+        self._active[key] = SimulatedSequence(row, tokens, _kv_tokens(request), self._clock)
         if index == 0:
             self._prefill_tokens += len(request.input_ids)
 
@@ -109,7 +127,7 @@ class Simulator:
         """Wait for as long as the step would take, then advance every sequence by one delta."""
         self._wait()
         if all(sequence.is_stalled for sequence in self._active.values()):
-            time.sleep(_STALLED_S)
+            self._clock.sleep(_STALLED_S)
         for key, sequence in list(self._active.items()):
             fault = sequence.due_fault()
             if fault is not None and fault.kind == "crash":
@@ -135,11 +153,11 @@ class Simulator:
         if cost.prefill_tokens_per_s:
             duration += self._prefill_tokens / cost.prefill_tokens_per_s
         self._prefill_tokens = 0
-        now = time.monotonic()
+        now = self._clock.now()
         # From the last step's end, not from now: sending overlaps with computing on a GPU.
         self._due = max(self._due + duration, now)
         if self._due > now:
-            time.sleep(self._due - now)
+            self._clock.sleep(self._due - now)
 
 
 def _kv_tokens(request: Request) -> int:
