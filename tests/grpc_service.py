@@ -105,8 +105,8 @@ async def running(tls: Any = None) -> AsyncIterator[tuple[Service, Server, str]]
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds, three seconds at most."""
-    for _ in range(300):
+    """Wait until a condition holds, half a minute at most."""
+    for _ in range(3000):
         if condition():
             return
         await asyncio.sleep(0.01)

@@ -89,6 +89,11 @@ class Peer:
                 raise EOFError
             self._arrived += self._frames.feed(received)
 
+    async def listen(self) -> None:
+        """Read to the end of what the client sends, and say nothing."""
+        while await self._reader.read(65536):
+            pass
+
     async def greet(self, *parameters: bytes) -> None:
         """Take the client's preface and send settings."""
         assert await self._reader.readexactly(len(PREFACE)) == PREFACE

@@ -73,7 +73,7 @@ def wait_until_active(stack: Stack, count: float) -> None:
 
     Left alone, one of the story's would live for more than a minute.
     """
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while stack.metric("nv_trt_llm_request_metrics", request_type="active") != count:
         assert time.monotonic() < deadline, stack.metric("nv_trt_llm_request_metrics")
         time.sleep(0.05)

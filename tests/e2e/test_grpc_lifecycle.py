@@ -47,7 +47,7 @@ def gateway(folder: Path, triton: str, tokenizer: Path) -> Iterator[tuple[str, C
         process.wait()
 
 
-def probe(channel: grpc.Channel, wanted: int, timeout_s: float = 20) -> int:
+def probe(channel: grpc.Channel, wanted: int, timeout_s: float = 90) -> int:
     """Ask for the health until it is `wanted`, as a prober would; return the last answer."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -88,8 +88,8 @@ def running_tasks() -> Counter[str]:
 
 
 async def live_generations(stack: Stack) -> float:
-    """Return how many generations Triton has, once there are none or after five seconds."""
-    for _ in range(50):
+    """Return how many generations Triton has, once there are none or after a minute."""
+    for _ in range(600):
         live = stack.metric("nv_trt_llm_request_metrics", request_type="active")
         if not live:
             break

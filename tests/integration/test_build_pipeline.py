@@ -69,7 +69,7 @@ def made_now(result: "subprocess.CompletedProcess[str]") -> list[str]:
     return [line.split(":")[0] for line in result.stderr.splitlines() if ": done in" in line]
 
 
-def wait_for(condition: Callable[[], object], patience_s: float = 20) -> None:
+def wait_for(condition: Callable[[], object], patience_s: float = 90) -> None:
     deadline = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < deadline

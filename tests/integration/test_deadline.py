@@ -37,7 +37,7 @@ async def test_a_deadline_cancels_the_generation(
 
 def await_idle(client: Client) -> bool:
     """Tell whether the engine soon has no request left."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while client.num_active() and time.monotonic() < deadline:
         time.sleep(0.05)
     return client.num_active() == 0

@@ -154,4 +154,4 @@ def test_the_server_follows_a_parent_that_is_killed(repository: Path, tmp_path: 
         assert members(group)
         parent.kill()
 
-    assert wait_gone(group, patience_s=15) == []
+    assert wait_gone(group, patience_s=60) == []

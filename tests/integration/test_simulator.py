@@ -2,12 +2,14 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tokenizers import Tokenizer
 
 from build_engine.repository import Repository
 from gateway.embedded.tritonserver import TritonServer
+from tests.conftest import Figure
 from tests.integration.inference import Client, EngineError, read
 
 END_ID = 2
@@ -138,16 +140,22 @@ def test_a_crash_fails_those_in_flight_and_nobody_after(
 def test_a_stalled_sequence_goes_on_later_and_holds_up_no_other(
     client: Client, tokenizer: Tokenizer
 ) -> None:
-    started = time.monotonic()
     stalled = read(client.open(encode(tokenizer, "pause"), 64, end_id=END_ID, streaming=True))
     next(stalled)
+    arrived: list[str] = []
 
-    client.ask([1000, 2000, 3000], 64, end_id=END_ID)
-    others_took = time.monotonic() - started
-    rest = [token for delta in stalled for token in delta.ids]
+    def read_on() -> list[int]:
+        tokens = [token for delta in stalled for token in delta.ids]
+        arrived.append("stalled")
+        return tokens
 
-    assert others_took < 0.3 <= time.monotonic() - started
-    assert tokenizer.decode(rest) == " two"
+    with ThreadPoolExecutor(1) as pool:
+        rest = pool.submit(read_on)
+        client.ask([1000, 2000, 3000], 64, end_id=END_ID)
+        arrived.append("other")
+
+    assert arrived == ["other", "stalled"]
+    assert tokenizer.decode(rest.result()) == " two"
 
 
 def test_stop_and_cancellation_end_a_stalled_generation(
@@ -163,10 +171,8 @@ def test_stop_and_cancellation_end_a_stalled_generation(
     cancelled.cancel()
 
     assert [delta.ids for delta in stopped] == [[]]
-    deadline = time.monotonic() + 2
-    while client.num_active() and time.monotonic() < deadline:
+    while client.num_active():
         time.sleep(0.02)
-    assert client.num_active() == 0
 
 
 def test_a_full_queue_refuses_the_newest_until_there_is_room(
@@ -210,20 +216,11 @@ def test_tensors_that_the_script_cannot_contradict_are_accepted(
     assert sequences == {0: [4000, 5000]}
 
 
-def test_one_instance_sends_over_a_thousand_deltas_per_second(client: Client) -> None:
-    counts: list[int] = []
-
-    def run(at: int) -> None:
-        counts.append(len(client.ask([at, 8, 9], 400, streaming=True)))
-
-    streams = [threading.Thread(target=run, args=(at,)) for at in range(8)]
+def test_streams_side_by_side_get_every_delta(client: Client, figure: Figure) -> None:
     started = time.monotonic()
-    for stream in streams:
-        stream.start()
-    for stream in streams:
-        stream.join()
-    rate = sum(counts) / (time.monotonic() - started)
+    with ThreadPoolExecutor(8) as pool:
+        answers = pool.map(lambda at: client.ask([at, 8, 9], 400, streaming=True), range(8))
+        counts = [len(deltas) for deltas in answers]
 
-    print(f"{rate:.0f} deltas/s")
+    figure(f"one instance sent {sum(counts) / (time.monotonic() - started):.0f} deltas/s")
     assert counts == [400] * 8
-    assert rate > 1000
