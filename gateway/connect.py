@@ -18,6 +18,7 @@ from gateway.output.vocabulary import Vocabulary
 from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.template import template_for
 from gateway.prompt.tokenizer import Tokenizer
+from gateway.prompt.widths import widths_of
 from gateway.settings import ModelSettings, Settings, SettingsError, TritonSettings
 from gateway.triton.channel import Channel, TransportName
 from gateway.triton.connect import connect
@@ -115,7 +116,12 @@ def load_blueprint(settings: ModelSettings, shared: Settings) -> Blueprint:
     return Blueprint(
         settings=settings,
         tokenizer=tokenizer,
-        renderer=PromptRenderer(tokenizer, template, cache_bytes=shared.prompt_cache_bytes),
+        renderer=PromptRenderer(
+            tokenizer,
+            template,
+            cache_bytes=shared.prompt_cache_bytes,
+            widths=widths_of(tokenizer.backend, vocabulary.tokens),
+        ),
         vocabulary=vocabulary,
         tool_parser=_tool_parser(settings, template.name),
         timeout_s=shared.request_timeout_s or None,

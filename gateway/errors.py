@@ -90,12 +90,17 @@ class ContextTooLong(InvalidRequest):
     default_code = "context_length_exceeded"
 
     @classmethod
-    def by_prompt(cls, num_tokens: int, max_model_len: int, param: str) -> "ContextTooLong":
-        """Return the error for a prompt that leaves no room for an answer."""
+    def by_prompt(
+        cls, num_tokens: int, max_model_len: int, param: str, counted: str = ""
+    ) -> "ContextTooLong":
+        """Return the error for a prompt that leaves no room for an answer.
+
+        `counted` says how, as in "at least", where the prompt was not looked at to its end.
+        """
         return cls(
             f"This model's maximum context length is {max_model_len} tokens. However, your {param} "
-            f"resulted in {num_tokens} tokens, which leaves no room for a completion. Please "
-            f"reduce the length of the {param}.",
+            f"resulted in {counted}{num_tokens} tokens, which leaves no room for a completion. "
+            f"Please reduce the length of the {param}.",
             param=param,
         )
 

@@ -7,8 +7,12 @@ from gateway.engine import Engine, Feature
 from gateway.errors import EngineUnavailable, ModelNotFound, UnsupportedParameter
 from gateway.generation import Lora
 from gateway.output.vocabulary import Vocabulary
+from gateway.prompt.context import Context
 from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.tokenizer import Tokenizer
+
+COUNTABLE = 4
+"""The contexts that text may fill, or ids, that are only turned into each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,14 @@ class Model:
     @property
     def max_model_len(self) -> int:
         return self.engine.max_model_len
+
+    def context(self, param: str) -> Context:
+        """Return what a prompt that is given as `param` has to fit."""
+        return Context(self.max_model_len, param)
+
+    def countable(self, param: str) -> Context:
+        """Return what a prompt has to fit that is only to be counted: some contexts' worth."""
+        return Context(COUNTABLE * self.max_model_len, param)
 
     def require(self, feature: Feature, param: str) -> None:
         """Raise UnsupportedParameter naming `param` unless the engine has the feature."""

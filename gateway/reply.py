@@ -15,7 +15,7 @@ class Reply:
     """One generation's answer. `usage` is right at every step and final after the last.
 
     Answers last and prompts can be long, so the prompt is let go of once the engine has it;
-    `tells_prompt` keeps its ids in `prompt_token_ids`.
+    `tells_prompt` keeps its ids in `prompt_token_ids`. `echo` is what the answer repeats of it.
     """
 
     __slots__ = (
@@ -23,6 +23,7 @@ class Reply:
         "_cached_tokens",
         "_items",
         "_prompt_tokens",
+        "echo",
         "prompt_token_ids",
     )
 
@@ -33,7 +34,9 @@ class Reply:
         answer: Answer,
         *,
         tells_prompt: bool = False,
+        echo: str = "",
     ) -> None:
+        self.echo = echo
         token_ids = generation.prompt.token_ids
         self.prompt_token_ids = token_ids if tells_prompt else ()
         self._prompt_tokens = len(token_ids)

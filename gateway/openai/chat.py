@@ -22,8 +22,8 @@ from gateway.reply import Reply, assistant
 
 async def chat_reply(task: ChatTask) -> Reply:
     """Render the conversation and return the answer to come; nothing is generated yet."""
-    prompt = await task.model.renderer.render_async(task.conversation)
     model = task.model
+    prompt = await model.renderer.render_async(task.conversation, model.context("messages"))
     answer = Answer(task.spec, model.vocabulary)
     return Reply(
         assistant(model.engine, model.vocabulary),

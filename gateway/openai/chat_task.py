@@ -8,6 +8,7 @@ from gateway.models import Model
 from gateway.openai.chunks import StreamUsage
 from gateway.openai.draft import (
     Draft,
+    check_echo,
     check_unknown,
     parse_draft,
     parse_stops,
@@ -59,6 +60,8 @@ def parse_chat(body: ChatCompletionRequest, model: Model, strict: bool) -> ChatT
     )
     max_tokens = body.max_completion_tokens or body.max_tokens
     conversation = parse_conversation(body, body.messages, offered(tools, choice))
+    echo = conversation.messages[-1].content if _echoes(body) else ""
+    check_echo([echo], spec.num_choices)
     return ChatTask(
         model=model,
         conversation=conversation,
@@ -66,7 +69,7 @@ def parse_chat(body: ChatCompletionRequest, model: Model, strict: bool) -> ChatT
         spec=spec,
         is_stream=bool(body.stream),
         stream_usage=parse_stream_usage(body),
-        echo=conversation.messages[-1].content if _echoes(body) else "",
+        echo=echo,
     )
 
 

@@ -44,16 +44,19 @@ class CompletionTask(msgspec.Struct, frozen=True):
 
     async def render(self, given: GivenPrompt) -> Prompt:
         """Return a prompt; text is opened by the model's BOS once, ids are taken as they are."""
-        renderer = self.model.renderer
+        renderer, context = self.model.renderer, self.model.context("prompt")
         if isinstance(given, str):
-            return await renderer.encode_text_async(given)
-        return renderer.from_ids(given)
+            return await renderer.encode_text_async(given, context=context)
+        with_text = Feature.TOKEN_IDS not in self.model.engine.features
+        return renderer.from_ids(given, context=context, with_text=with_text)
 
-    def echoed(self, given: GivenPrompt) -> str:
+    async def echoed(self, given: GivenPrompt) -> str:
         """Return what the answer repeats before its own text."""
         if not self.echo:
             return ""
-        return given if isinstance(given, str) else self.model.tokenizer.decode(given)
+        if isinstance(given, str):
+            return given
+        return await self.model.renderer.decode_async(given, skip_special=True)
 
 
 def parse_completion(body: CompletionRequest, model: Model, strict: bool) -> CompletionTask:

@@ -1,5 +1,6 @@
 """A text completion on OpenAI's wire: one or several prompts, as chunks or one whole answer."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from gateway.errors import GatewayError
 from gateway.generation import Finished, FinishReason, Generation, Item, Usage
 from gateway.openai.chunks import DONE, error_frame
 from gateway.openai.completion_task import CompletionTask
+from gateway.openai.draft import check_echo
 from gateway.openai.merge import merged
 from gateway.openai.shapes import JsonObject, usage_object
 from gateway.output.answer import Answer
@@ -20,14 +22,17 @@ from gateway.reply import Reply
 
 async def completion_replies(task: CompletionTask) -> list[Reply]:
     """Render every prompt and return the answers to come; nothing is generated yet."""
-    prompts = [await task.render(given) for given in task.prompts]
+    engine = _Silence() if task.draft.max_tokens == 0 else task.model.engine
+    generations, echoes = [], []
+    for given in task.prompts:
+        generations.append(task.draft.complete(await task.render(given)))
+        echoes.append(await task.echoed(given))
+        if len(task.prompts) > 1:
+            await asyncio.sleep(0)  # many short prompts together are long
+    check_echo(echoes, task.num_candidates)
     return [
-        Reply(
-            _Silence() if task.draft.max_tokens == 0 else task.model.engine,
-            task.draft.complete(prompt),
-            Answer(task.spec, task.model.vocabulary),
-        )
-        for prompt in prompts
+        Reply(engine, generation, Answer(task.spec, task.model.vocabulary), echo=echo)
+        for generation, echo in zip(generations, echoes, strict=True)
     ]
 
 
@@ -39,7 +44,7 @@ class CompletionFrames:
         self._usage = task.stream_usage
         self._before = b"data: " + orjson.dumps(completion_head(task))[:-1] + b',"choices":['
         self._after = b'],"usage":null}\n\n' if self._usage.at_end else b"]}\n\n"
-        self._candidates = [Candidates(task, number) for number in range(len(replies))]
+        self._candidates = candidates_of(task, replies)
         self.steps = merged([reply.steps() for reply in replies])
 
     def render(self, step: tuple[int, list[Event]]) -> bytes:
@@ -61,7 +66,7 @@ class CompletionFrames:
 
 async def collect_completion(task: CompletionTask, replies: Sequence[Reply]) -> JsonObject:
     """Return the whole answer as CreateCompletionResponse, choices in the order of prompts."""
-    candidates = [Candidates(task, number) for number in range(len(replies))]
+    candidates = candidates_of(task, replies)
     async for number, events in merged([reply.steps() for reply in replies]):
         candidates[number].add(events)
     choices = [choice for of_prompt in candidates for choice in of_prompt.best()]
@@ -100,11 +105,15 @@ class _Silence:
         yield Finished((FinishReason.LENGTH,) * generation.num_sequences)
 
 
-class Candidates:
-    """The answers to one prompt."""
+def candidates_of(task: CompletionTask, replies: Sequence[Reply]) -> list["Candidates"]:
+    """Return the answers to every prompt, nothing in them yet."""
+    return [Candidates(task, number, reply.echo) for number, reply in enumerate(replies)]
 
-    def __init__(self, task: CompletionTask, number: int) -> None:
-        echo = task.echoed(task.prompts[number])
+
+class Candidates:
+    """The answers to one prompt, each of which begins with `echo`."""
+
+    def __init__(self, task: CompletionTask, number: int, echo: str) -> None:
         first = number * task.n
         self._n = task.n
         self._all = [_Choice(first + i, task, echo) for i in range(task.num_candidates)]

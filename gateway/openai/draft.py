@@ -1,5 +1,7 @@
 """What chat and text completions share, understood: every default, range and refusal, once."""
 
+from collections.abc import Sequence
+
 import msgspec
 import structlog
 
@@ -14,7 +16,7 @@ from gateway.openai.schemas import GenerationRequest
 from gateway.output.answer import AnswerSpec
 from gateway.prompt.context import check_context
 from gateway.telemetry.metrics import IGNORED_PARAMETERS
-from gateway.traffic.size import MAX_STOP_CHARS, MAX_UNKNOWN, MAX_WORD, check_length
+from gateway.traffic.size import MAX_ECHO, MAX_STOP_CHARS, MAX_UNKNOWN, MAX_WORD, check_length
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +85,15 @@ def parse_stops(body: GenerationRequest) -> tuple[str, ...]:
         raise InvalidRequest("A stop string must not be empty.", param="stop")
     check_length("".join(stops), MAX_STOP_CHARS, "stop", "characters in all")
     return stops
+
+
+def check_echo(echoes: Sequence[str], num_times: int) -> None:
+    """Raise InvalidRequest for an answer that would repeat too much of its prompts."""
+    if sum(map(len, echoes)) * num_times > MAX_ECHO:
+        raise InvalidRequest(
+            f"'echo' would repeat more than {MAX_ECHO:,} characters in all choices together.",
+            param="echo",
+        )
 
 
 def parse_bad_words(body: GenerationRequest, model: Model) -> tuple[tuple[int, ...], ...]:

@@ -9,6 +9,9 @@ from gateway.errors import EngineFailure
 
 T = TypeVar("T")
 
+_AT_ONCE = 16
+"""Streams that begin in one turn of the event loop: each sends a request."""
+
 Told = tuple[int, T] | Exception | None
 """An item of a stream with the stream's number, why a stream failed, or that one has ended."""
 
@@ -32,9 +35,13 @@ async def _several(
 ) -> AsyncGenerator[tuple[int, T], None]:
     told: asyncio.Queue[Told[T]] = asyncio.Queue(maxsize=1)
     left = asyncio.Event()
-    pumps = [asyncio.ensure_future(_pump(i, one, told, left)) for i, one in enumerate(streams)]
-    num_running = len(pumps)
+    pumps: list[asyncio.Task[None]] = []
+    num_running = len(streams)
     try:
+        for number, stream in enumerate(streams):
+            pumps.append(asyncio.create_task(_pump(number, stream, told, left)))
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
         while num_running:
             one = await told.get()
             if isinstance(one, Exception):

@@ -1,6 +1,5 @@
 """The paths of OpenAI's API, and no logic: read, parse, answer."""
 
-from collections.abc import Coroutine
 from typing import Annotated, Any
 
 import orjson
@@ -21,8 +20,8 @@ from gateway.openai.answers import (
 from gateway.openai.application import Application
 from gateway.openai.bodies import read_body
 from gateway.openai.chat import ChatFrames, chat_reply, collect_chat
-from gateway.openai.chat_task import parse_chat
-from gateway.openai.completion_task import parse_completion
+from gateway.openai.chat_task import ChatTask, parse_chat
+from gateway.openai.completion_task import CompletionTask, parse_completion
 from gateway.openai.completions import CompletionFrames, collect_completion, completion_replies
 from gateway.openai.reference import GENERATING, READING, answers, reads
 from gateway.openai.schemas import (
@@ -45,22 +44,27 @@ def add_openai_routes(app: Application, settings: Settings, models: Models) -> N
     async def create_chat_completion(request: Request) -> Response:
         body = await read_body(request, ChatCompletionRequest, settings)
         task = parse_chat(body, models.find(body.model), settings.strict)
+        return await unless_gone(request, chat_answer(task))
+
+    async def chat_answer(task: ChatTask) -> Response:
         reply = await chat_reply(task)
         if task.is_stream:
-            return await streamed(request, ChatFrames(task, reply))
-        return await whole(request, collect_chat(task, reply))
+            return await streamed(ChatFrames(task, reply))
+        return _json(await collect_chat(task, reply))
 
     async def create_completion(request: Request) -> Response:
         body = await read_body(request, CompletionRequest, settings)
         task = parse_completion(body, models.find(body.model), settings.strict)
+        return await unless_gone(request, completion_answer(task))
+
+    async def completion_answer(task: CompletionTask) -> Response:
         replies = await completion_replies(task)
         if task.is_stream:
-            return await streamed(request, CompletionFrames(task, replies))
-        return await whole(request, collect_completion(task, replies))
+            return await streamed(CompletionFrames(task, replies))
+        return _json(await collect_completion(task, replies))
 
-    async def streamed(request: Request, frames: Frames[Any]) -> Response:
-        stream = event_stream(frames, settings.keep_alive_s, settings.drain_s)
-        return await unless_gone(request, stream)
+    async def streamed(frames: Frames[Any]) -> Response:
+        return await event_stream(frames, settings.keep_alive_s, settings.drain_s)
 
     app.add_generating(
         "/v1/chat/completions",
@@ -89,7 +93,7 @@ def token_routes(settings: Settings, models: Models) -> APIRouter:
     )
     async def tokenize_text(request: Request) -> Response:
         body = await read_body(request, TokenizeRequest, settings)
-        return _json(await tokenize(body, models.find(body.model)))
+        return _json(await unless_gone(request, tokenize(body, models.find(body.model))))
 
     @router.post(
         "/detokenize",
@@ -98,7 +102,7 @@ def token_routes(settings: Settings, models: Models) -> APIRouter:
     )
     async def detokenize_tokens(request: Request) -> Response:
         body = await read_body(request, DetokenizeRequest, settings)
-        return _json(detokenize(body, models.find(body.model)))
+        return _json(await unless_gone(request, detokenize(body, models.find(body.model))))
 
     return router
 
@@ -116,11 +120,6 @@ def model_routes(models: Models) -> APIRouter:
         return _json(model_object(models.find(model_id)))
 
     return router
-
-
-async def whole(request: Request, answer: Coroutine[Any, Any, JsonObject]) -> Response:
-    """Return a whole answer, given up when the client leaves."""
-    return _json(await unless_gone(request, answer))
 
 
 def model_object(model: Model) -> JsonObject:

@@ -19,19 +19,23 @@ async def tokenize(body: TokenizeRequest, model: Model) -> JsonObject:
     }
 
 
-def detokenize(body: DetokenizeRequest, model: Model) -> JsonObject:
-    """Return the text of ids, control tokens spelt out. Raises InvalidRequest out of range."""
-    for token_id in body.tokens:
-        if token_id >= model.tokenizer.vocab_size:
-            raise InvalidRequest(f"There is no token {token_id}.", param="tokens")
-    return {"prompt": model.tokenizer.decode(body.tokens, skip_special=False)}
+async def detokenize(body: DetokenizeRequest, model: Model) -> JsonObject:
+    """Return the text of ids, control tokens spelt out.
+
+    Raises InvalidRequest for ids out of range, ContextTooLong for too many.
+    """
+    model.countable("tokens").check_least(len(body.tokens))
+    model.renderer.check_ids(body.tokens, "tokens")
+    return {"prompt": await model.renderer.decode_async(body.tokens, skip_special=False)}
 
 
 async def _render(body: TokenizeRequest, model: Model) -> Prompt:
     if (body.prompt is None) == (body.messages is None):
         raise InvalidRequest("Give either 'prompt' or 'messages'.", param="prompt")
     if body.messages is None:
-        return await model.renderer.encode_text_async(body.prompt or "")
+        context = model.countable("prompt")
+        return await model.renderer.encode_text_async(body.prompt or "", context=context)
     tools = parse_tools(body)
     shown = offered(tools, parse_tool_choice(body, tools))
-    return await model.renderer.render_async(parse_conversation(body, body.messages, shown))
+    conversation = parse_conversation(body, body.messages, shown)
+    return await model.renderer.render_async(conversation, model.countable("messages"))

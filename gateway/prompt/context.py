@@ -1,6 +1,23 @@
 """Whether prompt and answer fit a model's context."""
 
+import msgspec
+
 from gateway.errors import ContextTooLong
+
+
+class Context(msgspec.Struct, frozen=True):
+    """The tokens that a prompt may have, and the parameter it comes from."""
+
+    max_model_len: int
+    param: str
+
+    def check_least(self, num_tokens: int) -> None:
+        """Raise ContextTooLong where a prompt of so many tokens or more cannot fit."""
+        if num_tokens > self.max_model_len:
+            raise ContextTooLong.by_prompt(num_tokens, self.max_model_len, self.param, "at least ")
+
+
+ANY_LENGTH = Context(2**31, "prompt")
 
 
 def check_context(

@@ -114,7 +114,8 @@ class Tokenizer:
 
     def decode(self, token_ids: Sequence[int], *, skip_special: bool = True) -> str:
         """Return the text of ids; bytes that are no whole character become U+FFFD."""
-        return self.backend.decode(token_ids, skip_special_tokens=skip_special)
+        # A batch of one, because other threads go on while a batch is decoded.
+        return self.backend.decode_batch([token_ids], skip_special_tokens=skip_special)[0]
 
     def _text_at(self, offset: int, text: str) -> Text:
         return Text(text) if offset else self.opening(text)

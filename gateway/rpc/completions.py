@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from gateway.models import Models
 from gateway.openai.completion_task import CompletionTask, parse_completion
 from gateway.openai.completions import (
-    Candidates,
+    candidates_of,
     collect_completion,
     completion_head,
     completion_replies,
@@ -64,7 +64,7 @@ async def completion_events(
 ) -> AsyncGenerator[CompletionEvent, None]:
     """Yield a stream's messages; the first comes with the engine's first item, not before it."""
     opening = [_started(task)]
-    candidates = [Candidates(task, number) for number in range(len(replies))]
+    candidates = candidates_of(task, replies)
     async with aclosing(merged([reply.steps() for reply in replies])) as steps:
         async for number, events in steps:
             choices = candidates[number].changes(events)

@@ -32,4 +32,5 @@ class TokenizeService(TokenizeServiceServicer):
     async def Detokenize(self, request: DetokenizeRequest, context: Any) -> DetokenizeResponse:
         async with exchange("Detokenize", request, context):
             model = self._models.find(request.model)
-            return DetokenizeResponse(text=detokenize(detokenize_body(request), model)["prompt"])
+            answer = await detokenize(detokenize_body(request), model)
+            return DetokenizeResponse(text=answer["prompt"])

@@ -13,12 +13,14 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.errors import ContextTooLong, InvalidRequest
+from gateway.output.vocabulary import Vocabulary
 from gateway.prompt.cache import TextCache
-from gateway.prompt.context import check_context
+from gateway.prompt.context import Context, check_context
 from gateway.prompt.conversation import Conversation, Message, Role, Tool
 from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.template import template_for
 from gateway.prompt.tokenizer import Tokenizer
+from gateway.prompt.widths import widths_of
 from tests.unit.conversations import CHAT
 
 
@@ -236,3 +238,40 @@ def test_what_exceeds_the_context_is_refused_with_the_numbers(
 
     assert refused.value.code == "context_length_exceeded"
     assert all(number in refused.value.message for number in numbers)
+
+
+async def test_text_that_cannot_fit_is_refused_without_being_encoded(
+    recording: RecordingTokenizer,
+) -> None:
+    widths = widths_of(recording.backend, Vocabulary.from_backend(recording.backend).tokens)
+    renderer = PromptRenderer(recording, template_for(recording), widths=widths)
+    recording.record.clear()
+    long = Conversation((Message(Role.USER, "word " * 10**6),) * 2)
+
+    with pytest.raises(ContextTooLong, match=r"messages resulted in at least 195\d{3} tokens"):
+        await renderer.render_async(long, Context(8192, "messages"))
+    with pytest.raises(ContextTooLong, match="prompt resulted in at least 97561 tokens"):
+        await renderer.encode_text_async("word " * 10**6, context=Context(8192, "prompt"))
+
+    assert recording.record == []
+    renderer.close()
+
+
+def test_what_is_too_long_already_is_not_encoded_to_its_end(recording: RecordingTokenizer) -> None:
+    renderer = PromptRenderer(recording, template_for(recording))
+    talk = Conversation(tuple(Message(Role.USER, f"word {n}") for n in range(1000)))
+    recording.record.clear()
+
+    with pytest.raises(ContextTooLong, match=r"at least 10\d tokens"):
+        renderer.render(talk, Context(100, "messages"))
+
+    assert len(recording.record) < 50
+
+
+def test_too_many_ids_are_refused_before_any_is_looked_at(renderer: PromptRenderer) -> None:
+    with pytest.raises(ContextTooLong, match="at least 101 tokens"):
+        renderer.from_ids([-1] * 101, context=Context(100, "prompt"))
+
+
+def test_ids_are_not_decoded_for_engines_that_take_ids(renderer: PromptRenderer) -> None:
+    assert renderer.from_ids([13347], with_text=False).text == ""
