@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from build_engine.outcome import built_limits
 from build_engine.spec import EngineSpec
 from build_engine.versions import parse_version
 
@@ -19,9 +20,12 @@ _CHECKPOINT_ALGORITHMS = {
 _KV_ALGORITHMS = {"auto": None, "fp8": "FP8", "int8": "INT8"}
 
 
-def same_release(one: str, other: str) -> bool:
-    """Tell whether two versions are of one release: their first three numbers."""
-    return parse_version(one)[:3] == parse_version(other)[:3]
+def same_release(found: str, wanted: str) -> bool:
+    """Tell whether a version is of the release that is wanted: by the first three numbers, or by
+    all of its name where that is a snapshot (0.10.0.dev2024042300)."""
+    if any(mark in wanted for mark in ("dev", "rc")):
+        return found == wanted
+    return parse_version(found)[:3] == parse_version(wanted)[:3]
 
 
 def checkpoint_problems(spec: EngineSpec, folder: Path) -> Iterator[str]:
@@ -47,9 +51,7 @@ def engine_problems(spec: EngineSpec, folder: Path) -> Iterator[str]:
             f"{spec.tensorrt_llm} and loads only its own"
         )
     yield from _differences("engine", config.get("pretrained_config"), _expected_model(spec))
-    built = config.get("build_config")
-    num_tokens = built.get("max_num_tokens") if isinstance(built, dict) else None
-    yield from _differences("engine", built, _expected_build(spec, num_tokens))
+    yield from _differences("engine", config.get("build_config"), _expected_build(spec))
     yield from _ranks(folder, "rank{}.engine", spec.parallel.world_size)
 
 
@@ -81,19 +83,22 @@ def _expected_model(spec: EngineSpec) -> dict[str, Any]:
     }
 
 
-def _expected_build(spec: EngineSpec, num_tokens: object) -> dict[str, Any]:
-    """Return what build_config must say; trtllm-build lowers max_num_tokens to what whole batches
-    of the longest prompts hold, so that counts as asked for."""
-    limits = spec.limits
-    most = limits.max_input_len * limits.max_batch_size
-    lowered = num_tokens == most < limits.max_num_tokens
+def _expected_build(spec: EngineSpec) -> dict[str, Any]:
+    limits, built, plugins = spec.limits, built_limits(spec), spec.plugins
+    asked = {
+        f"plugin_config.{name}": True
+        for name in ("reduce_fusion", "user_buffer")
+        if getattr(plugins, name)
+    }
     return {
         "max_batch_size": limits.max_batch_size,
         "max_input_len": limits.max_input_len,
-        "max_num_tokens": most if lowered else limits.max_num_tokens,
+        "max_num_tokens": built.max_num_tokens,
         "max_beam_width": limits.max_beam_width,
-        "plugin_config.use_paged_context_fmha": spec.plugins.paged_context_fmha,
-        **({"max_seq_len": limits.max_seq_len} if spec.release.has("0.11.0") else {}),
+        "plugin_config.use_paged_context_fmha": plugins.paged_context_fmha,
+        **asked,
+        **({"max_seq_len": built.max_seq_len} if spec.release.has("0.11.0") else {}),
+        **({"max_draft_len": spec.speculative.draft_len} if spec.speculative.draft_len else {}),
     }
 
 

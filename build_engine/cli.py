@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from build_engine import engine_cli
-from build_engine.engine_cli import fail
+from build_engine.failure import explained
 from build_engine.tokenizer import tokenizer_command
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ for command in (
 
 
 @app.command()
+@explained
 def repository(
-    output: Annotated[Path, typer.Option(help="Folder to write.", file_okay=False)],
+    output: Annotated[Path, typer.Option(help="Folder to write.")],
     engine: Annotated[
         Literal["openvino", "simulated", "llmapi"],
         typer.Option(
@@ -44,21 +45,17 @@ def repository(
         Path | None,
         typer.Option(
             help="GGUF of the Llama architecture; SmolLM2-135M-Instruct when not given.",
-            exists=True,
-            dir_okay=False,
         ),
     ] = None,
     tokenizer: Annotated[
         Path | None,
         typer.Option(
             help="Folder of Hugging Face tokenizer files, instead of the model's own.",
-            exists=True,
-            file_okay=False,
         ),
     ] = None,
     script: Annotated[
         Path | None,
-        typer.Option(help="What the simulator answers (JSON).", exists=True, dir_okay=False),
+        typer.Option(help="What the simulator answers (JSON)."),
     ] = None,
     spec: Annotated[
         str | None, typer.Option(help="For llmapi: name of a shipped spec, or a .yaml file.")
@@ -70,17 +67,13 @@ def repository(
 ) -> None:
     """Write a complete Triton model repository, and the gateway's file for it."""
     from build_engine.console import ProgressBars
-    from build_engine.errors import BuildError
     from build_engine.repository import RepositorySpec, build
 
-    try:
-        if engine == "llmapi":
-            _write_llmapi(spec, output, llmapi_model, tokenizer)
-            return
-        with ProgressBars() as progress:
-            built = build(RepositorySpec(engine, output, model, tokenizer, script), progress)
-    except BuildError as error:
-        fail(error)
+    if engine == "llmapi":
+        _write_llmapi(spec, output, llmapi_model, tokenizer)
+        return
+    with ProgressBars() as progress:
+        built = build(RepositorySpec(engine, output, model, tokenizer, script), progress)
     _report(built)
 
 

@@ -1,7 +1,7 @@
 """The command lines that make an engine, for one release. Runs nothing."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +12,47 @@ from build_engine.versions import flags_of
 Value = str | int | bool | tuple[str, ...]
 
 
+# Where containers have the examples: Triton's from 0.18 on (tensorrtllm_backend,
+# dockerfile/Dockerfile.triton.trt_llm_backend), then TensorRT-LLM's own.
+EXAMPLES = (Path("/app/examples"), Path("/app/tensorrt_llm/examples"))
+
+
+def find_examples(places: Iterable[Path] = EXAMPLES) -> Path:
+    """Return the first folder of examples that is there; where there is none, the first."""
+    first, *others = places
+    return next((place for place in (first, *others) if place.is_dir()), first)
+
+
 @dataclass(frozen=True)
 class Toolbox:
     """Where the tools of TensorRT-LLM are; the defaults are those of Triton's containers."""
 
     python: str = "python3"
     trtllm_build: str = "trtllm-build"
-    examples: Path = Path("/app/tensorrt_llm/examples")
+    examples: Path = EXAMPLES[0]
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """What a checkpoint is made of: folders of the model, of EAGLE heads, of texts to calibrate
+    with."""
+
+    model: Path
+    eagle: Path | None = None
+    calibration: Path | None = None
+
+    @classmethod
+    def of(cls, spec: EngineSpec, folder: Path | None = None) -> "Downloads":
+        """Return those that a spec needs, in a folder, or named for what they hold."""
+        model, eagle, data = ("MODEL", "EAGLE", "CALIBRATION") if folder is None else (
+            "model", "eagle", "calibration"
+        )  # fmt: skip
+        root, calibration = folder or Path(), spec.quantization.calibration
+        return cls(
+            root / model,
+            root / eagle if spec.speculative.eagle else None,
+            root / data / calibration.name if calibration else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -33,27 +67,34 @@ class Command:
         return shlex.join(self.argv)
 
 
+def checkpoint_script(spec: EngineSpec) -> tuple[str, str]:
+    """Return the tool that makes a spec's checkpoint, and its script below the examples."""
+    release = spec.release
+    if spec.speculative.eagle is not None:
+        return "eagle_convert_checkpoint", release.eagle_script
+    if spec.quantization.weights == "none":
+        return "convert_checkpoint", release.convert_script
+    return "quantize", release.quantize_script
+
+
 def checkpoint_command(
-    spec: EngineSpec, tools: Toolbox, model: Path, output: Path, eagle: Path | None = None
+    spec: EngineSpec, tools: Toolbox, downloads: Downloads, output: Path
 ) -> Command:
     """Return what turns Hugging Face weights into a TensorRT-LLM checkpoint."""
-    quantization, release = spec.quantization, spec.release
+    tool, script = checkpoint_script(spec)
     common: dict[str, Value] = {
-        "model_dir": str(model),
+        "model_dir": str(downloads.model),
         "output_dir": str(output),
         "dtype": spec.dtype,
         "tp_size": spec.parallel.tensor,
         "pp_size": spec.parallel.pipeline,
     }
-    if eagle is not None:
-        script, tool = release.eagle_script, "eagle_convert_checkpoint"
-        common |= {"workers": spec.parallel.world_size, **_eagle(spec, eagle)}
-    elif quantization.weights == "none":
-        script, tool = release.convert_script, "convert_checkpoint"
-        common |= {"workers": spec.parallel.world_size}
+    if tool == "quantize":
+        common |= _quantize(spec, downloads.calibration)
     else:
-        script, tool = release.quantize_script, "quantize"
-        common |= _quantize(spec)
+        common |= {"workers": _workers(spec)}
+    if downloads.eagle is not None:
+        common |= _eagle(spec, downloads.eagle)
     program = (tools.python, str(tools.examples / script))
     return Command(tool, (*program, *_arguments(spec, tool, common)))
 
@@ -64,7 +105,7 @@ def build_command(spec: EngineSpec, tools: Toolbox, checkpoint: Path, output: Pa
     wanted: dict[str, Value] = {
         "checkpoint_dir": str(checkpoint),
         "output_dir": str(output),
-        "workers": spec.parallel.world_size,
+        "workers": _workers(spec),
         **_limits(spec),
         **_kv_cache(spec),
         "remove_input_padding": "enable",
@@ -81,6 +122,11 @@ def build_command(spec: EngineSpec, tools: Toolbox, checkpoint: Path, output: Pa
     wanted |= _lora(spec) | _speculative(spec)
     arguments = _arguments(spec, "trtllm-build", wanted)
     return Command("trtllm-build", (tools.trtllm_build, *arguments))
+
+
+def _workers(spec: EngineSpec) -> int:
+    """Ranks made at once: as many as one host has GPUs for."""
+    return min(spec.parallel.world_size, spec.parallel.gpus_per_host)
 
 
 def _limits(spec: EngineSpec) -> dict[str, Value]:
@@ -102,12 +148,14 @@ def _kv_cache(spec: EngineSpec) -> dict[str, Value]:
     return {"paged_kv_cache": "enable"}
 
 
-def _quantize(spec: EngineSpec) -> dict[str, Value]:
+def _quantize(spec: EngineSpec, calibration: Path | None) -> dict[str, Value]:
     quantization = spec.quantization
     wanted: dict[str, Value] = {
         "qformat": quantization.weights,
         "calib_size": quantization.calibration_size,
     }
+    if calibration is not None:
+        wanted["calib_dataset"] = str(calibration)
     if quantization.kv_cache != "auto":
         wanted["kv_cache_dtype"] = quantization.kv_cache
     if quantization.weights.endswith("awq"):
@@ -151,7 +199,7 @@ def _arguments(spec: EngineSpec, tool: str, wanted: Mapping[str, Value]) -> list
     known = flags_of(tool, spec.release)
     if missing := wanted.keys() - known.keys():
         raise BuildError(
-            f"{tool} of TensorRT-LLM {spec.release.number} has no --{', --'.join(sorted(missing))}"
+            f"{tool} of TensorRT-LLM {spec.tensorrt_llm} has no --{', --'.join(sorted(missing))}"
         )
     arguments: list[str] = []
     for name, flag in known.items():

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from build_engine.errors import BuildError
+from build_engine.failure import explained
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +28,7 @@ ReleaseOption = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
+@explained
 def specs(as_json: AsJson = False) -> None:
     """List the specs that come with this tool."""
     from build_engine.spec import load_spec, shipped_specs
@@ -37,21 +39,22 @@ def specs(as_json: AsJson = False) -> None:
         return
     from rich.table import Column, Table
 
-    name_column = Column("spec", no_wrap=True)
-    table = Table(name_column, "model", "precision", "GPUs", "batch", "max_seq_len")
+    whole = [Column(name, no_wrap=True) for name in ("spec", "precision", "GPUs")]
+    numbers = [Column(name, no_wrap=True, justify="right") for name in ("batch", "tokens")]
+    table = Table(*whole, *numbers, box=None, pad_edge=False)
     for name, spec in found.items():
-        weights = spec.quantization.weights
+        weights, limits = spec.quantization.weights, spec.limits
         table.add_row(
             name,
-            spec.model.name,
             spec.dtype if weights == "none" else weights,
             f"{spec.parallel.world_size} x {spec.gpu}",
-            str(spec.limits.max_batch_size),
-            f"{spec.limits.max_seq_len:,}",
+            str(limits.max_batch_size),
+            f"{limits.max_seq_len:,}",
         )
     _console().print(table)
 
 
+@explained
 def plan(
     spec: SpecArgument,
     gpu: Annotated[
@@ -70,12 +73,8 @@ def plan(
     from build_engine.plan_view import as_json as plan_as_json
     from build_engine.plan_view import show
 
-    try:
-        wanted = _load(spec, tensorrt_llm)
-        wanted, card = _on_gpu(wanted, gpu)
-        made = make_plan(wanted, card, input_len, output_len)
-    except BuildError as error:
-        fail(error)
+    wanted, card = _on_gpu(_load(spec, tensorrt_llm), gpu)
+    made = make_plan(wanted, card, input_len, output_len)
     if as_json:
         typer.echo(json.dumps(plan_as_json(made), indent=2))
     else:
@@ -83,10 +82,11 @@ def plan(
     raise typer.Exit(0 if made.fits else DOES_NOT_FIT)
 
 
+@explained
 def build(
     spec: SpecArgument,
     output: Annotated[
-        Path | None, typer.Option(help="Folder of stages, logs and repository.", file_okay=False)
+        Path | None, typer.Option(help="Folder of stages, logs and repository.")
     ] = None,
     stage: Annotated[StageName | None, typer.Option(help="Run this stage alone.")] = None,
     since: Annotated[
@@ -96,8 +96,9 @@ def build(
     dry_run: Annotated[bool, typer.Option(help="Show what would be run.")] = False,
     tensorrt_llm: ReleaseOption = None,
     examples: Annotated[
-        Path, typer.Option(help="TensorRT-LLM's examples.", file_okay=False)
-    ] = Path("/app/tensorrt_llm/examples"),
+        Path | None,
+        typer.Option(help="TensorRT-LLM's examples; those of the container when not given."),
+    ] = None,
     served_from: Annotated[
         Path | None,
         typer.Option(help="Where Triton sees the repository; where it is when not given."),
@@ -112,26 +113,26 @@ def build(
     """
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    from build_engine.commands import Toolbox
+    from build_engine.commands import Toolbox, find_examples
     from build_engine.console import StageBoard
+    from build_engine.outcome import notes
     from build_engine.pipeline import Build
     from build_engine.production import Place
     from build_engine.schedule import Choice, run_build
 
     if stage and since:
-        fail(BuildError("--stage runs one stage, --from several: give one of them"))
+        raise BuildError("--stage runs one stage, --from several: give one of them")
     folder = (output or Path("engines") / Path(spec).stem).absolute()
     place = Place(served_from or folder / "repository", triton)
-    try:
-        wanted = _load(spec, tensorrt_llm)
-        choice = Choice(stage or "", since or "", force)
-        with StageBoard() as board:
-            tools = Toolbox(examples=examples.absolute())
-            made = Build(wanted, folder, place, tools, board, Path(HF_HUB_CACHE))
-            if not dry_run:
-                run_build(made, choice)
-    except BuildError as error:
-        fail(error)
+    wanted = _load(spec, tensorrt_llm)
+    choice = Choice(stage or "", since or "", force)
+    for note in notes(wanted):
+        typer.secho(f"note: {note}", fg=typer.colors.YELLOW, err=True)
+    with StageBoard() as board:
+        tools = Toolbox(examples=(examples or find_examples()).absolute())
+        made = Build(wanted, folder, place, tools, board, Path(HF_HUB_CACHE))
+        if not dry_run:
+            run_build(made, choice)
     if dry_run:
         _show_stages(made, choice)
         return
@@ -143,10 +144,9 @@ def build(
     )
 
 
+@explained
 def verify(
-    repository: Annotated[
-        Path, typer.Argument(help="Model repository that `build` wrote.", exists=True)
-    ],
+    repository: Annotated[Path, typer.Argument(help="Model repository that `build` wrote.")],
 ) -> None:
     """Hold a repository against its spec: engine, files, tensors, tokenizer. 1 where it fails."""
     from rich.markup import escape
@@ -154,10 +154,7 @@ def verify(
 
     from build_engine.verify import verify as checks_of
 
-    try:
-        checks = checks_of(repository)
-    except BuildError as error:
-        fail(error)
+    checks = checks_of(repository)
     table = Table("check", "", "what is wrong")
     for check in checks:
         verdict = "[red]failed[/]" if check.problems else "[green]passed[/]"
@@ -166,14 +163,11 @@ def verify(
     raise typer.Exit(1 if any(check.problems for check in checks) else 0)
 
 
+@explained
 def tune(
     trace: Annotated[
         Path,
-        typer.Option(
-            help="JSONL: prompt_tokens, completion_tokens and arrival_s of each request.",
-            exists=True,
-            dir_okay=False,
-        ),
+        typer.Option(help="JSONL: prompt_tokens, completion_tokens and arrival_s of each request."),
     ],
     spec: Annotated[
         str, typer.Option(help="Spec to start from: its model, GPU and precision.")
@@ -181,11 +175,9 @@ def tune(
     share: Annotated[
         float, typer.Option(help="Share of the requests that must pass.", min=0.5, max=1.0)
     ] = 0.99,
-    output: Annotated[
-        Path | None, typer.Option(help="Where to write the spec.", dir_okay=False)
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Where to write the spec.")] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Where to write the distributions as SVG.", dir_okay=False)
+        Path | None, typer.Option(help="Where to write the distributions as SVG.")
     ] = None,
 ) -> None:
     """Recommend an engine's limits from a trace of requests, and write a spec with them."""
@@ -194,11 +186,8 @@ def tune(
     from build_engine.trace import read_trace
     from build_engine.tune import tune as tuned_for
 
-    try:
-        requests = read_trace(trace)
-        tuning = tuned_for(_load(spec, None), requests, share)
-    except BuildError as error:
-        fail(error)
+    requests = read_trace(trace)
+    tuning = tuned_for(_load(spec, None), requests, share)
     limits = tuning.spec.limits
     prompts = [request.prompt_tokens for request in requests]
     totals = [request.total_tokens for request in requests]
@@ -215,12 +204,6 @@ def tune(
     if output:
         output.write_text(dump_spec(tuning.spec), encoding="utf-8")
         typer.echo(f"wrote {output}: build-engine plan {output}")
-
-
-def fail(error: Exception) -> NoReturn:
-    """Print an error and end with status 1."""
-    typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-    raise typer.Exit(1)
 
 
 def _load(name: str, tensorrt_llm: str | None) -> "EngineSpec":

@@ -43,7 +43,8 @@ def write_tokenizer(gguf: Gguf, folder: Path) -> None:
     Raises BadGguf where the GGUF holds a tokenizer of another kind than byte-level BPE, or one
     whose way of splitting text is not known here.
     """
-    build_tokenizer(gguf).save(str(folder / "tokenizer.json"))
+    text = build_tokenizer(gguf).to_str(pretty=True)
+    (folder / "tokenizer.json").write_text(text, encoding="utf-8")
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(gguf))
     _write_json(folder / "generation_config.json", _generation_config(gguf))
 

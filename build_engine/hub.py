@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub: pinned, resumable, checked. Knows no engines.
+"""Weights and texts from the Hugging Face hub: pinned, resumable, checked. Knows no engines.
 
 The token is huggingface-hub's to read (HF_TOKEN, or what `hf auth login` stored); it is neither
 printed nor handed on.
@@ -11,18 +11,14 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from build_engine.errors import BuildError
 
-if TYPE_CHECKING:
-    from build_engine.spec import Weights
-
 Moved = Callable[[int, int], None]
-_WANTED = ("*.safetensors", "*.json", "*.jinja")
-_UNWANTED = ("original/*", "*/*")
 _POLL_S = 0.2
 _CHUNK_BYTES = 2**22
 _ATTEMPTS = 2
@@ -33,8 +29,52 @@ class DownloadFailed(BuildError):
     """The weights could not be had; the message says what to do."""
 
 
-def fetch(weights: "Weights", folder: Path, moved: Moved) -> None:
-    """Link a model's safetensors and its small files into a folder, from the hub's cache.
+@dataclass(frozen=True)
+class Kind:
+    """What is on the hub: which of its files are wanted, and which of them must be there."""
+
+    name: str
+    wanted: tuple[str, ...]
+    unwanted: tuple[str, ...]
+    needed: tuple[str, ...]
+    refusal: str
+
+
+MODEL = Kind(
+    "model",
+    ("*.safetensors", "*.json", "*.jinja"),
+    ("original/*", "*/*"),
+    ("*.safetensors",),
+    "has no safetensors, and other formats can run code when they are read: name a repository "
+    "that has them",
+)
+# Data alone: a script of a data set runs when it is loaded.
+DATASET = Kind(
+    "dataset",
+    ("*.parquet", "*.jsonl", "*.json", "*.csv", "*.md"),
+    (),
+    ("*.parquet", "*.jsonl", "*.json", "*.csv"),
+    "has no parquet, JSON or CSV: name a data set that has them",
+)
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """One commit of a repository on the hub."""
+
+    id: str
+    revision: str
+    kind: Kind = MODEL
+
+    @property
+    def page(self) -> str:
+        """Where people look at it."""
+        folder = "datasets/" if self.kind is DATASET else ""
+        return f"https://huggingface.co/{folder}{self.id}"
+
+
+def fetch(weights: Pinned, folder: Path, moved: Moved) -> None:
+    """Link the wanted files of a commit into a folder, from the hub's cache.
 
     What the cache has is not fetched again, what is half there is continued, and every file is
     held against the digest that the hub publishes. `moved` hears bytes done and in all.
@@ -59,34 +99,37 @@ def fetch(weights: "Weights", folder: Path, moved: Moved) -> None:
                     "hub publishes, twice. What arrived was removed: look for a proxy or a mirror "
                     "in between, then run the same command again"
                 )
-    folder.mkdir()
     for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to((snapshot / name).resolve())
 
 
-def _published(api: Any, weights: "Weights") -> dict[str, Any]:
+def _published(api: Any, weights: Pinned) -> dict[str, Any]:
     """Return the files to fetch by name, with what the hub says of them."""
-    info = api.model_info(weights.id, revision=weights.revision, files_metadata=True)
+    kind = weights.kind
+    info = api.repo_info(
+        weights.id, revision=weights.revision, repo_type=kind.name, files_metadata=True
+    )
     files = {
         file.rfilename: file
         for file in info.siblings
-        if any(fnmatch(file.rfilename, pattern) for pattern in _WANTED)
-        and not any(fnmatch(file.rfilename, pattern) for pattern in _UNWANTED)
+        if _is_like(file.rfilename, kind.wanted) and not _is_like(file.rfilename, kind.unwanted)
     }
-    if not any(name.endswith(".safetensors") for name in files):
-        raise DownloadFailed(
-            f"{weights.id} at {weights.revision[:12]} has no safetensors, and other formats can "
-            "run code when they are read: name a repository that has them"
-        )
+    if not any(_is_like(name, kind.needed) for name in files):
+        raise DownloadFailed(f"{weights.id} at {weights.revision[:12]} {kind.refusal}")
     return files
 
 
-def _download(weights: "Weights", files: dict[str, Any], moved: Moved) -> Path:
+def _is_like(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _download(weights: Pinned, files: dict[str, Any], moved: Moved) -> Path:
     import huggingface_hub
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.file_download import repo_folder_name
 
-    name = repo_folder_name(repo_id=weights.id, repo_type="model")
+    name = repo_folder_name(repo_id=weights.id, repo_type=weights.kind.name)
     blobs = Path(HF_HUB_CACHE, name, "blobs")
     total = sum(file.size or 0 for file in files.values())
     with _watching(blobs, total, moved), ThreadPoolExecutor(_CONNECTIONS) as pool:
@@ -94,12 +137,15 @@ def _download(weights: "Weights", files: dict[str, Any], moved: Moved) -> Path:
         list(pool.map(lambda item: _fetch_blob(weights, item[0], item[1], blobs), large))
         return Path(
             huggingface_hub.snapshot_download(
-                weights.id, revision=weights.revision, allow_patterns=list(files)
+                weights.id,
+                revision=weights.revision,
+                repo_type=weights.kind.name,
+                allow_patterns=list(files),
             )
         )
 
 
-def _fetch_blob(weights: "Weights", name: str, stored: Any, blobs: Path) -> None:
+def _fetch_blob(weights: Pinned, name: str, stored: Any, blobs: Path) -> None:
     """Put a large file where the hub's cache keeps its content, going on where another fetch of
     it stopped: huggingface-hub by itself begins again with each process."""
     import huggingface_hub
@@ -119,7 +165,9 @@ def _fetch_blob(weights: "Weights", name: str, stored: Any, blobs: Path) -> None
         if file.seek(0, os.SEEK_END) > stored.size:
             file.truncate(0)
         http_get(
-            huggingface_hub.hf_hub_url(weights.id, name, revision=weights.revision),
+            huggingface_hub.hf_hub_url(
+                weights.id, name, revision=weights.revision, repo_type=weights.kind.name
+            ),
             file,
             resume_size=file.seek(0, os.SEEK_END),
             headers=build_hf_headers(),
@@ -183,7 +231,7 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def _explained(weights: "Weights") -> Iterator[None]:
+def _explained(weights: Pinned) -> Iterator[None]:
     """Turn the hub's errors into what to do about them."""
     from huggingface_hub import errors
 
@@ -191,7 +239,7 @@ def _explained(weights: "Weights") -> Iterator[None]:
     bases = errors.HfHubHTTPError.__mro__
     http_error = cast(type[Exception], next(b for b in bases if b.__name__ == "HTTPError"))
 
-    page = f"https://huggingface.co/{weights.id}"
+    page = weights.page
     try:
         yield
     except errors.GatedRepoError as error:

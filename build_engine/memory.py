@@ -5,6 +5,7 @@ All sizes are bytes on the GPU that carries most, which is the one with the embe
 
 from dataclasses import dataclass
 
+from build_engine.outcome import built_limits
 from build_engine.shapes import Shape
 from build_engine.spec import EngineSpec, Limits, Parallel, Quantized
 
@@ -16,8 +17,6 @@ _GROUP_NVFP4 = 16
 _SAMPLING_BYTES = 5.49 * 2**30 / (4096 * 32000)
 # CUDA context, cuBLAS, NCCL: what the same logs leave unexplained at small batches.
 _CONTEXT_BYTES = 0.75 * 2**30
-# TensorRT-LLM keeps KV in blocks of so many tokens (plugin default).
-TOKENS_PER_BLOCK = 32
 
 
 def weights_bytes(shape: Shape, dtype: str, quantization: Quantized, parallel: Parallel) -> float:
@@ -51,23 +50,27 @@ def weight_bytes(dtype: str, quantization: Quantized) -> float:
 def kv_bytes_per_token(
     shape: Shape, dtype: str, quantization: Quantized, parallel: Parallel
 ) -> float:
-    """Return 2 (key, value) x layers x KV heads x head size x bytes, for one rank's share."""
+    """Return 2 (key, value) x layers x KV heads x head size x bytes, for one rank's share; where
+    there are more ranks than KV heads, each rank keeps one (layers/attention.py repeats them)."""
     wide = _DTYPE_BYTES[dtype] if quantization.kv_cache == "auto" else 1
-    values = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim
-    return values * wide / parallel.world_size
+    heads = max(1, shape.num_kv_heads / parallel.tensor)
+    return 2 * shape.num_layers / parallel.pipeline * heads * shape.head_dim * wide
 
 
-def activation_bytes(shape: Shape, dtype: str, limits: Limits, parallel: Parallel) -> float:
+def activation_bytes(
+    shape: Shape, dtype: str, limits: Limits, parallel: Parallel, num_tokens: int | None = None
+) -> float:
     """Return the execution context's memory, an estimate.
 
     TensorRT reuses it from layer to layer, so the widest point counts: residual and normed input
-    of the MLP, gate and up projections, and their product, for max_num_tokens; and the logits of
-    every sequence (docs/source/reference/memory.md of TensorRT-LLM says which sizes it follows).
+    of the MLP, gate and up projections, and their product, for max_num_tokens (`num_tokens`, where
+    the engine has others); and the logits of every sequence
+    (docs/source/reference/memory.md of TensorRT-LLM says which sizes it follows).
     """
     wide = _DTYPE_BYTES[dtype]
     per_token = 2 * shape.hidden + 3 * shape.intermediate / parallel.tensor
     logits = limits.max_batch_size * limits.max_beam_width * shape.vocab / parallel.tensor
-    return wide * (limits.max_num_tokens * per_token + logits)
+    return wide * ((num_tokens or limits.max_num_tokens) * per_token + logits)
 
 
 def sampling_bytes(shape: Shape, limits: Limits) -> float:
@@ -86,6 +89,7 @@ class Memory:
     context: float
     kv_per_token: float
     kv_fraction: float
+    tokens_per_block: int
 
     @property
     def free(self) -> float:
@@ -100,7 +104,8 @@ class Memory:
     @property
     def kv_tokens(self) -> int:
         """Tokens that the pool holds, in whole blocks."""
-        return int(self.kv_cache / self.kv_per_token) // TOKENS_PER_BLOCK * TOKENS_PER_BLOCK
+        block = self.tokens_per_block
+        return int(self.kv_cache / self.kv_per_token) // block * block
 
 
 def memory_of(spec: EngineSpec, gpu_bytes: int) -> Memory:
@@ -109,11 +114,14 @@ def memory_of(spec: EngineSpec, gpu_bytes: int) -> Memory:
     return Memory(
         total=gpu_bytes,
         weights=weights_bytes(shape, dtype, spec.quantization, parallel),
-        activations=activation_bytes(shape, dtype, spec.limits, parallel),
+        activations=activation_bytes(
+            shape, dtype, spec.limits, parallel, built_limits(spec).max_num_tokens
+        ),
         sampling=sampling_bytes(shape, spec.limits),
         context=_CONTEXT_BYTES,
         kv_per_token=kv_bytes_per_token(shape, dtype, spec.quantization, parallel),
         kv_fraction=spec.serving.kv_cache_fraction,
+        tokens_per_block=spec.release.tokens_per_block,
     )
 
 

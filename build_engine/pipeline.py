@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from build_engine.artifacts import checkpoint_problems, engine_problems
-from build_engine.commands import Command, Toolbox, build_command, checkpoint_command
+from build_engine.calibration import link
+from build_engine.commands import Command, Downloads, Toolbox, build_command, checkpoint_command
 from build_engine.errors import BuildError
-from build_engine.hub import fetch
+from build_engine.hub import DATASET, Pinned, fetch
 from build_engine.process import run_program
 from build_engine.production import Place
 from build_engine.readiness import FreeBytes, free_bytes
 from build_engine.spec import EngineSpec
 from build_engine.stages import Board, Stage, Workshop
 
-_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
+# Where all that a tool reads is pinned and here, it fetches nothing.
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 @dataclass(frozen=True)
@@ -45,21 +48,36 @@ class Build:
         return self.output / "repository"
 
     @property
+    def sources(self) -> dict[str, Pinned]:
+        """What is fetched from the hub, by where it goes: the model, the heads of EAGLE, texts to
+        calibrate with."""
+        spec, calibration = self.spec, self.spec.quantization.calibration
+        found = {"model": Pinned(spec.model.id, spec.model.revision)}
+        if spec.speculative.eagle is not None:
+            heads = spec.speculative.eagle
+            found["eagle"] = Pinned(heads.id, heads.revision)
+        if calibration is not None and calibration.id and calibration.revision:
+            name = f"calibration/{calibration.name}"
+            found[name] = Pinned(calibration.id, calibration.revision, DATASET)
+        return found
+
+    @property
     def download(self) -> Stage:
-        """The model's weights, and those of its EAGLE heads, as links into the hub's cache."""
-        wanted = [self.spec.model, self.spec.speculative.eagle]
-        sources = {
-            name: {"id": weights.id, "revision": weights.revision}
-            for name, weights in zip(("model", "eagle"), wanted, strict=True)
-            if weights is not None
+        """All that is made into a checkpoint, as links: into the hub's cache, or to texts here."""
+        sources, texts = self.sources, self.spec.quantization.calibration
+        inputs: dict[str, Any] = {
+            name: {"id": source.id, "revision": source.revision} for name, source in sources.items()
         }
+        if texts is not None and texts.path is not None:
+            inputs["calibration"] = {"name": texts.name, "sha256": texts.sha256}
 
         def make(folder: Path, log: Path) -> None:
-            for name, weights in zip(("model", "eagle"), wanted, strict=True):
-                if weights is not None:
-                    fetch(weights, folder / name, self._moved)
+            if texts is not None and texts.path is not None:
+                link(texts.path, str(texts.sha256), folder / "calibration" / texts.name)
+            for name, source in sources.items():
+                fetch(source, folder / name, self._moved)
 
-        return Stage("download", sources, make)
+        return Stage("download", inputs, make)
 
     @property
     def convert(self) -> Stage:
@@ -106,8 +124,7 @@ class Build:
 
     def _checkpoint_command(self, downloaded: Path, output: Path) -> Command:
         tools = self.tools if downloaded.is_absolute() else Toolbox()
-        eagle = downloaded / "eagle" if self.spec.speculative.eagle else None
-        return checkpoint_command(self.spec, tools, downloaded / "model", output, eagle)
+        return checkpoint_command(self.spec, tools, Downloads.of(self.spec, downloaded), output)
 
     def _inputs(self, command: Command, upstream: Stage) -> dict[str, Any]:
         """Return what decides a tool's output: release, arguments, and what it works on."""
@@ -119,6 +136,8 @@ class Build:
         with log.open("a", encoding="utf-8") as file:
             file.write(f"$ {command}\n")
         environment = {key: value for key, value in os.environ.items() if key not in _SECRETS}
+        if self.spec.quantization.calibration is not None:
+            environment |= _OFFLINE
         run_program(command.argv, log, lambda line: self.board.said(stage, line), environment)
 
     def _moved(self, done_bytes: int, total_bytes: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from build_engine.commands import Toolbox, build_command, checkpoint_command
+from build_engine.commands import Downloads, Toolbox, build_command, checkpoint_command
 from build_engine.gpus import GPUS, Gpu
 from build_engine.memory import Memory, checkpoint_bytes, download_bytes, memory_of
 from build_engine.spec import EngineSpec, SpecError
@@ -48,12 +48,17 @@ class Plan:
 
     def commands(self) -> list[str]:
         """The lines that `build-engine build` runs, with its folders named for what they hold."""
-        eagle = Path("EAGLE") if self.spec.speculative.eagle else None
-        tools = Toolbox()
+        spec, tools, checkpoint = self.spec, Toolbox(), Path("CHECKPOINT")
+        heads, texts = spec.speculative.eagle, spec.quantization.calibration
+        lines = [f"download {spec.model.id} at {spec.model.revision} to MODEL"]
+        if heads is not None:
+            lines.append(f"download {heads.id} at {heads.revision} to EAGLE")
+        if texts is not None and texts.id:
+            lines.append(f"download {texts.id} at {texts.revision} to CALIBRATION/{texts.name}")
         return [
-            f"download {self.spec.model.id} at {self.spec.model.revision} to MODEL",
-            str(checkpoint_command(self.spec, tools, Path("MODEL"), Path("CHECKPOINT"), eagle)),
-            str(build_command(self.spec, tools, Path("CHECKPOINT"), Path("ENGINE"))),
+            *lines,
+            str(checkpoint_command(spec, tools, Downloads.of(spec), checkpoint)),
+            str(build_command(spec, tools, checkpoint, Path("ENGINE"))),
         ]
 
     @property

@@ -1,11 +1,14 @@
 """A plan as a table for people and as JSON for machines. Computes nothing."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from build_engine.outcome import built_limits, notes
 from build_engine.plan import Plan, remedies
 
 _GIB = 2**30
@@ -22,6 +25,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "container": spec.release.container,
         "gpu": plan.gpu_name,
         "num_gpus": spec.parallel.world_size,
+        "num_hosts": spec.parallel.num_hosts,
         "memory": {
             "total": int(memory.total),
             "weights": int(memory.weights),
@@ -40,6 +44,8 @@ def as_json(plan: Plan) -> dict[str, Any]:
             str(batch): round(plan.decode_bound(batch)) for batch in _batches(plan)
         },
         "disk": plan.disk_bytes,
+        "built": asdict(built_limits(spec)),
+        "notes": list(notes(spec)),
         "fits": plan.fits,
         "remedies": [] if plan.fits else remedies(plan),
         "commands": plan.commands(),
@@ -49,7 +55,9 @@ def as_json(plan: Plan) -> dict[str, Any]:
 def show(plan: Plan, console: Console) -> None:
     """Print what a plan holds: the table, the verdict, the commands."""
     spec = plan.spec
-    table = Table(title=f"{spec.model.id} on {spec.parallel.world_size} x {plan.gpu_name}")
+    hosts = spec.parallel.num_hosts
+    where = f"{spec.parallel.world_size} x {plan.gpu_name}"
+    table = Table(title=f"{spec.model.id} on {where}{f', {hosts} hosts' if hosts > 1 else ''}")
     table.add_column("per GPU")
     table.add_column("", justify="right")
     table.add_column("how it comes about", style="dim")
@@ -57,6 +65,8 @@ def show(plan: Plan, console: Console) -> None:
         table.add_row(name, value, reason)
     console.print(table)
     _verdict(plan, console)
+    for note in notes(spec):
+        console.print(f"[yellow]note[/]: {escape(note)}", highlight=False)
     console.print(f"Commands, inside {spec.release.container}:")
     for command in plan.commands():
         console.print(f"  {command}", soft_wrap=True, highlight=False, markup=False)
@@ -70,7 +80,11 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str, str]]:
     per_sequence = memory.kv_per_token * limits.max_seq_len
     yield "memory", _gib(memory.total), "as CUDA reports it"
     yield "weights", _gib(memory.weights), f"{spec.shape.num_params / 1e9:.2f} B in {stored}"
-    yield "activations", _gib(memory.activations), f"max_num_tokens {limits.max_num_tokens:,}"
+    yield (
+        "activations",
+        _gib(memory.activations),
+        f"max_num_tokens {built_limits(spec).max_num_tokens:,}",
+    )
     yield (
         "sampling",
         _gib(memory.sampling),
@@ -86,9 +100,15 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str, str]]:
     yield "concurrency", f"{plan.concurrency:,}", lengths
     for batch in _batches(plan):
         bound = f"{plan.decode_bound(batch):,.0f} tok/s"
-        yield f"decode, batch {batch:,}", bound, "at most: memory bandwidth"
+        yield f"decode, batch {batch:,}", bound, _bound_by(plan)
     disk = " + ".join(f"{size / 1e9:.0f}" for size in plan.disk_bytes.values())
     yield "disk", f"{disk} GB", " + ".join(plan.disk_bytes)
+
+
+def _bound_by(plan: Plan) -> str:
+    if plan.spec.speculative.mode == "none":
+        return "at most: memory bandwidth"
+    return "memory bandwidth, times the drafts accepted"
 
 
 def _batches(plan: Plan) -> list[int]:

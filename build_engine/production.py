@@ -10,9 +10,12 @@ from typing import Any
 
 import yaml
 
+from build_engine.artifacts import read_json
+from build_engine.drafts import as_parameter
 from build_engine.files import place as put
 from build_engine.grammar import tokenizer_info
 from build_engine.manifest import Manifest, ModelFacts, describe, tool_versions
+from build_engine.outcome import EngineFacts, expected_facts
 from build_engine.progress import Progress
 from build_engine.spec import EngineSpec, dump_spec
 from build_engine.templates import fill, templates_folder, variables_of
@@ -26,8 +29,8 @@ TOKENIZER = "tensorrt_llm/tokenizer"
 GRAMMAR = "tensorrt_llm/xgrammar_tokenizer_info.json"
 SPEC_FILE = "engine.yaml"
 GATEWAY_FILE = "gateway.yaml"
-# Left for the backend to decide: what belongs to other models, to several nodes, or to the
-# stand-ins; and sizes of which the default is all there is.
+# Left for the backend to decide: what belongs to other models or to the stand-ins; and sizes of
+# which the default is all there is.
 UNSET = frozenset(
     {
         "encoder_engine_dir",
@@ -37,12 +40,10 @@ UNSET = frozenset(
         "sink_token_length",
         "gpu_device_ids",
         "participant_ids",
-        "num_nodes",
         "iter_stats_max_iterations",
         "request_stats_max_iterations",
         "lora_prefetch_dir",
         "medusa_choices",
-        "eagle_choices",
         "engine",
     }
 )
@@ -56,10 +57,11 @@ class Place:
     triton: str = "127.0.0.1:8001"
 
 
-def variables(spec: EngineSpec, place: Place) -> dict[str, str]:
+def variables(spec: EngineSpec, place: Place, facts: EngineFacts | None = None) -> dict[str, str]:
     """Return a value for every variable of the templates that is not in `UNSET`, or that the
-    features of this spec leave out."""
+    features of this spec leave out; by the facts of its engine, or those to be expected."""
     limits, serving = spec.limits, spec.serving
+    facts = facts or expected_facts(spec)
     return {
         "triton_backend": "tensorrtllm",
         "triton_max_batch_size": str(limits.max_batch_size),
@@ -88,7 +90,9 @@ def variables(spec: EngineSpec, place: Place) -> dict[str, str]:
         "stats_check_period_ms": "100",
         "recv_poll_period_ms": "0",
         "speculative_decoding_fast_logits": "false",
-        "logits_datatype": "TYPE_FP32",
+        "logits_datatype": facts.logits,
+        "tokens_per_block": str(facts.tokens_per_block),
+        "num_nodes": str(spec.parallel.num_hosts),
         "encoder_input_features_data_type": "TYPE_FP16",
         "prompt_embedding_table_data_type": "TYPE_FP16",
         "preprocessing_instance_count": str(serving.preprocessing_instances),
@@ -100,7 +104,7 @@ def variables(spec: EngineSpec, place: Place) -> dict[str, str]:
     }
 
 
-def configs(spec: EngineSpec, place: Place) -> dict[str, str]:
+def configs(spec: EngineSpec, place: Place, facts: EngineFacts | None = None) -> dict[str, str]:
     """Return the filled-in config.pbtxt of every model, by its path in the repository."""
     folder = templates_folder()
     templates = {f"{model}/config.pbtxt": folder / model / "config.pbtxt" for model in MODELS}
@@ -109,7 +113,8 @@ def configs(spec: EngineSpec, place: Place) -> dict[str, str]:
         for name, path in templates.items()
     }
     known = variables_of(fitted.values())
-    values = {name: value for name, value in variables(spec, place).items() if name in known}
+    wanted = variables(spec, place, facts)
+    values = {name: value for name, value in wanted.items() if name in known}
     return fill(fitted, values)
 
 
@@ -125,14 +130,21 @@ def gateway_file(spec: EngineSpec, place: Place) -> str:
     return yaml.safe_dump({"models": [entry]}, sort_keys=False)
 
 
-def write_models(spec: EngineSpec, place: Place, tokenizer: Path, folder: Path) -> None:
+def facts_of(spec: EngineSpec, engine: Path) -> EngineFacts:
+    """Return the facts in the config.json of an engine's folder."""
+    return EngineFacts.read(read_json(engine / "config.json") or {}, spec)
+
+
+def write_models(
+    spec: EngineSpec, place: Place, tokenizer: Path, engine: Path, folder: Path
+) -> None:
     """Write everything but the engine. Raises BuildError where the tokenizer cannot serve."""
     for model in ("preprocessing", "postprocessing"):
         code = templates_folder() / model / "1"
         shutil.copytree(code, folder / model / "1", ignore=shutil.ignore_patterns("__pycache__"))
     for model in ("tensorrt_llm", "ensemble"):
         (folder / model / "1").mkdir(parents=True)
-    for name, text in configs(spec, place).items():
+    for name, text in configs(spec, place, facts_of(spec, engine)).items():
         (folder / name).write_text(text, encoding="utf-8")
     (folder / TOKENIZER).mkdir()
     TokenizerFolder.find(tokenizer).write_tokenizer(folder / TOKENIZER)
@@ -179,7 +191,8 @@ def _decoding(spec: EngineSpec) -> dict[str, str]:
             "lookahead_verification_set_size": str(speculative.verification_set),
         }
     if speculative.mode == "eagle":
-        return {"decoding_mode": "eagle"}
+        tree = as_parameter(speculative.eagle_choices)
+        return {"decoding_mode": "eagle", **({"eagle_choices": tree} if tree else {})}
     return {"decoding_mode": "beam_search" if spec.limits.max_beam_width > 1 else "top_k_top_p"}
 
 

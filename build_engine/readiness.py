@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from build_engine.artifacts import same_release
-from build_engine.commands import Toolbox
+from build_engine.commands import Toolbox, checkpoint_script
 from build_engine.errors import BuildError
 from build_engine.memory import checkpoint_bytes, download_bytes
 from build_engine.spec import EngineSpec
@@ -46,12 +46,13 @@ def require_release(spec: EngineSpec, tools: Toolbox) -> None:
             f"engines load only in the version that built them: {inside}, or say "
             f"--tensorrt-llm {found}"
         )
-    for script in {spec.release.convert_script, spec.release.quantize_script}:
-        if not (tools.examples / script).is_file():
-            raise BuildError(
-                f"{tools.examples / script} is not there: give the examples of TensorRT-LLM "
-                f"v{found} with --examples DIR"
-            )
+    script = tools.examples / checkpoint_script(spec)[1]
+    if not script.is_file():
+        commit = spec.tensorrt_llm_commit or f"v{found}"
+        raise BuildError(
+            f"{script} is not there (Triton's containers have the examples from TensorRT-LLM 0.18 "
+            f"on): give those of {commit} with --examples DIR"
+        )
 
 
 def require_space(spec: EngineSpec, due: Mapping[str, Path], free_bytes: FreeBytes) -> None:

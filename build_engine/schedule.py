@@ -121,7 +121,7 @@ def write_repository(build: Build, *, again: bool = False) -> None:
     tokenizer = build.workshop.result(build.download) / "model"
     engine = build.workshop.result(build.compile)
     with replacing(build.repository) as staging:
-        write_models(build.spec, build.place, tokenizer, staging)
+        write_models(build.spec, build.place, tokenizer, engine, staging)
         place_engine(engine, staging)
         write_manifest(
             build.spec,

@@ -1,11 +1,20 @@
 """What an engine is to be: one YAML file, parsed and judged. Plans nothing, builds nothing."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from build_engine.errors import BuildError
 from build_engine.gpus import GPUS, Gpu
@@ -41,11 +50,34 @@ class Model(Weights):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
 
 
+class Calibration(Part):
+    """Texts to calibrate with: a data set on the hub, pinned, or a folder here and its SHA-256 (as
+    `build_engine.calibration` counts it)."""
+
+    id: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$", description="OWNER/NAME.")
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$", description="Commit.")
+    path: Path | None = None
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _is_one(self) -> "Calibration":
+        named = [name for name in ("id", "revision", "path", "sha256") if getattr(self, name)]
+        if named not in (["id", "revision"], ["path", "sha256"]):
+            raise ValueError("give id with revision, or path with sha256")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What its folder is called; quantize.py takes the column of the texts from that."""
+        return self.path.name if self.path else str(self.id).partition("/")[2]
+
+
 class Quantized(Part):
     """How weights and KV cache are stored; `calibration_size` counts samples."""
 
     weights: Quantization = "none"
     kv_cache: Literal["auto", "fp8", "int8"] = "auto"
+    calibration: Calibration | None = None
     calibration_size: int = Field(512, gt=0)
     awq_block_size: int = Field(128, gt=0)
 
@@ -55,11 +87,17 @@ class Parallel(Part):
 
     tensor: int = Field(1, gt=0)
     pipeline: int = Field(1, gt=0)
+    gpus_per_host: int = Field(8, gt=0)
 
     @property
     def world_size(self) -> int:
         """GPUs in all."""
         return self.tensor * self.pipeline
+
+    @property
+    def num_hosts(self) -> int:
+        """Machines, each with `gpus_per_host` GPUs."""
+        return -(-self.world_size // self.gpus_per_host)
 
 
 class Limits(Part):
@@ -85,9 +123,10 @@ class Plugins(Part):
 
 
 class Speculative(Part):
-    """Drafting ahead: tokens from the client (external), from n-grams, or from EAGLE heads."""
+    """Drafting ahead: from n-grams, or from EAGLE heads, along a tree of choices (the backend's
+    mc_sim_7b_63 where none are given)."""
 
-    mode: Literal["none", "draft_tokens_external", "lookahead", "eagle"] = "none"
+    mode: Literal["none", "lookahead", "eagle"] = "none"
     max_draft_len: int = Field(0, ge=0)
     window: int = Field(7, gt=0)
     ngram: int = Field(7, gt=1)
@@ -95,6 +134,7 @@ class Speculative(Part):
     eagle: Weights | None = None
     eagle_layers: int = Field(4, gt=0)
     eagle_non_leaves: int = Field(10, gt=0)
+    eagle_choices: tuple[tuple[int, ...], ...] = ()
 
     @property
     def draft_len(self) -> int:
@@ -132,12 +172,31 @@ class Serving(Part):
     preprocessing_instances: int = Field(4, gt=0)
 
 
+def _known_release(number: str) -> str:
+    try:
+        release_numbered(number)
+    except BuildError as error:
+        raise ValueError(str(error)) from None
+    return number
+
+
+def _known_gpu(name: str) -> str:
+    if name not in GPUS:
+        raise ValueError(f"{name!r} is none of {', '.join(GPUS)}")
+    return name
+
+
 class EngineSpec(Part):
     """One engine, wholly decided."""
 
     model: Model
-    tensorrt_llm: str = Field(description="Version; its container builds and serves.")
-    gpu: str = Field(description="The card it is meant for.")
+    tensorrt_llm: Annotated[str, AfterValidator(_known_release)] = Field(
+        description="Version; its container builds and serves."
+    )
+    tensorrt_llm_commit: str | None = Field(
+        None, pattern=r"^[0-9a-f]{40}$", description="Commit that the example scripts are of."
+    )
+    gpu: Annotated[str, AfterValidator(_known_gpu)] = Field(description="The card it is meant for.")
     dtype: Literal["float16", "bfloat16", "float32"]
     quantization: Quantized = Quantized()
     parallel: Parallel = Parallel()
@@ -151,8 +210,6 @@ class EngineSpec(Part):
     def _judge(self) -> "EngineSpec":
         from build_engine.rules import broken_rules
 
-        if self.gpu not in GPUS:
-            raise ValueError(f"gpu: {self.gpu!r} is none of {', '.join(GPUS)}")
         if problems := list(broken_rules(self)):
             raise ValueError("\n".join(problems))
         return self
@@ -190,7 +247,7 @@ def parse_spec(content: object, source: str) -> EngineSpec:
     try:
         return EngineSpec.model_validate(content)
     except ValidationError as error:
-        problems = "\n".join(f"  {line}" for line in _problems(error))
+        problems = "\n".join(f"  {line}" for line in _problems(error, content))
         raise SpecError(f"{source} cannot be built:\n{problems}") from None
 
 
@@ -221,10 +278,41 @@ def dump_spec(spec: EngineSpec) -> str:
     return yaml.safe_dump(spec.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
 
 
-def _problems(error: ValidationError) -> list[str]:
+def _problems(error: ValidationError, content: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with fields, then which rules are broken by those that are right."""
+    from build_engine.rules import broken_rules_of_part
+
     lines: list[str] = []
+    are_fields_right = True
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
-        lines += [f"{where}: {message}"] if where else message.splitlines()
-    return lines
+        are_fields_right &= not where
+        lines += (
+            [message if message.startswith(f"{where}:") else f"{where}: {message}"]
+            if where
+            else message.splitlines()
+        )
+    return (
+        lines
+        if are_fields_right
+        else lines + list(broken_rules_of_part(_part(EngineSpec, content)))
+    )
+
+
+def _part(kind: type[Part], content: object) -> Any:
+    """Return a part with the fields that are right; to ask it for another is an AttributeError."""
+    given = content if isinstance(content, Mapping) else {}
+    part = kind.model_construct()
+    for name, field in kind.model_fields.items():
+        if name not in given:
+            continue
+        part.__dict__.pop(name, None)
+        annotation = field.annotation
+        with contextlib.suppress(ValidationError):
+            if isinstance(annotation, type) and issubclass(annotation, Part):
+                part.__dict__[name] = _part(annotation, given[name])
+            else:
+                whole = Annotated[annotation, field]  # type: ignore[valid-type]
+                part.__dict__[name] = TypeAdapter(whole).validate_python(given[name])
+    return part

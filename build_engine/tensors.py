@@ -25,8 +25,8 @@ _SINCE: Mapping[str, str] = {
         ),
         "0.15.0": "encoder_input_features encoder_output_lengths cross_attention_mask",
         "0.16.0": (
-            "skip_cross_attn_blocks kv_cache_alloc_new_blocks kv_cache_reused_blocks "
-            "kv_cache_alloc_total_blocks"
+            "skip_cross_attn_blocks return_perf_metrics kv_cache_alloc_new_blocks "
+            "kv_cache_reused_blocks kv_cache_alloc_total_blocks"
         ),
         "0.17.0": (
             "retention_token_range_starts retention_token_range_ends "
@@ -34,7 +34,7 @@ _SINCE: Mapping[str, str] = {
             "retention_decode_priority retention_decode_duration_ms"
         ),
         "0.19.0": (
-            "return_perf_metrics mrope_rotary_cos_sin mrope_position_deltas "
+            "mrope_rotary_cos_sin mrope_position_deltas "
             "guided_decoding_guide_type guided_decoding_guide lookahead_window_size "
             "lookahead_ngram_size lookahead_verification_set_size arrival_time_ns "
             "first_scheduled_time_ns first_token_time_ns last_token_time_ns acceptance_rate "
@@ -46,7 +46,12 @@ _SINCE: Mapping[str, str] = {
     }.items()
     for name in names.split()
 }
-_RENAMED_IN_0_20 = {"seed": "random_seed", "min_tokens": "min_length"}
+# What a tensor was called, and until which release.
+_RENAMED: Mapping[str, tuple[str, str]] = {
+    "seed": ("random_seed", "0.20.0"),
+    "min_tokens": ("min_length", "0.20.0"),
+    "return_perf_metrics": ("return_kv_cache_reuse_stats", "0.19.0"),
+}
 _RESHAPED_IN_0_12 = ("request_output_len", "stop", "streaming")
 _PARAMETERS_SINCE: Mapping[str, str] = {
     "cross_kv_cache_fraction": "0.14.0",
@@ -84,7 +89,8 @@ def has_tensor(name: str, release: Release) -> bool:
 
 def name_in(release: Release, name: str) -> str:
     """Return what a release calls a tensor that 1.2 calls `name`."""
-    return name if release.has("0.20.0") else _RENAMED_IN_0_20.get(name, name)
+    older, since = _RENAMED.get(name, (name, "0"))
+    return name if release.has(since) else older
 
 
 def _tensors(found: re.Match[str], release: Release, dropped: frozenset[str]) -> str:

@@ -12,6 +12,7 @@ import typer
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from build_engine.errors import BuildError
+from build_engine.failure import explained
 
 ReleaseName = Literal["llama-3", "llama-3.1", "llama-3.2", "llama-3.3"]
 
@@ -68,26 +69,21 @@ def convert(model: Path, output: Path, release: ReleaseName) -> Tokenizer:
     known = _RELEASES[release]
     tokenizer = _tokenizer(_ranks(model), known.special_tokens)
     output.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(output / "tokenizer.json"))
+    (output / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     _write_json(output / "tokenizer_config.json", _tokenizer_config(known))
     _write_json(output / "generation_config.json", _generation_config(tokenizer))
     (output / "chat_template.jinja").write_text(_chat_template(known), encoding="utf-8")
     return tokenizer
 
 
+@explained
 def tokenizer_command(
-    meta: Annotated[
-        Path, typer.Option(help="Meta's tokenizer.model.", exists=True, dir_okay=False)
-    ],
-    output: Annotated[Path, typer.Option(help="Folder to write.", file_okay=False)],
+    meta: Annotated[Path, typer.Option(help="Meta's tokenizer.model.")],
+    output: Annotated[Path, typer.Option(help="Folder to write.")],
     release: Annotated[ReleaseName, typer.Option(help="Which Llama 3.")] = "llama-3.1",
 ) -> None:
     """Turn Meta's tokenizer.model into a Hugging Face tokenizer folder."""
-    try:
-        tokenizer = convert(meta, output, release)
-    except BuildError as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(1) from error
+    tokenizer = convert(meta, output, release)
     typer.echo(f"{output}: {tokenizer.get_vocab_size():,} tokens, chat template of {release}")
 
 

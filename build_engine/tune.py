@@ -38,20 +38,22 @@ def tune(spec: EngineSpec, requests: Sequence[Request], share: float) -> Tuning:
     input_len = min(_round_up(quantile(prompts, share), _LENGTH_STEP), seq_len - 1)
     limits = spec.limits.model_dump() | {"max_seq_len": seq_len, "max_input_len": input_len}
     usual = quantile(prompts, 0.5)
-    sized, peak = _sized(spec, limits, requests, usual)
+    sized, peak, carried = _sized(spec, limits, requests, usual)
     covered = sum(
         request.total_tokens <= seq_len and request.prompt_tokens <= input_len
         for request in requests
     )
-    return Tuning(sized, covered / len(requests), peak, _reasons(sized, share, usual, peak))
+    reasons = _reasons(share, usual) | {"max_batch_size": _batch(sized, peak, carried)}
+    return Tuning(sized, covered / len(requests), peak, reasons)
 
 
 def _sized(
     spec: EngineSpec, limits: dict[str, int], requests: Sequence[Request], usual: int
-) -> tuple[EngineSpec, int]:
-    """Grow the batch until as many fit as run at once at the pace of that batch."""
+) -> tuple[EngineSpec, int, int]:
+    """Grow the batch until as many fit as run at once at the pace of that batch; return the spec,
+    how many run at once, and how many usual requests the KV cache carries."""
     answer = max(1, quantile([request.completion_tokens for request in requests], 0.5))
-    batch, peak = 1, 1
+    batch, peak, carried = 1, 1, 1
     for _ in range(_PATIENCE):
         tokens = min(
             max(_round_up(batch + usual * 2, _TOKEN_STEP), _LEAST_NUM_TOKENS), _MOST_NUM_TOKENS
@@ -66,15 +68,21 @@ def _sized(
         if larger <= batch:
             break
         batch = larger
-    return sized, peak
+    return sized, peak, carried
 
 
-def _reasons(spec: EngineSpec, share: float, usual: int, peak: int) -> dict[str, str]:
+def _batch(spec: EngineSpec, peak: int, carried: int) -> str:
+    least = f"{peak} run at once"
+    if carried < peak:
+        return f"{least}, but the KV cache of {spec.gpu} carries {carried} usual requests"
+    return f"{least}; the KV cache of {spec.gpu} would carry {carried} usual requests"
+
+
+def _reasons(share: float, usual: int) -> dict[str, str]:
     percent = f"{share:.1%} of the requests"
     return {
         "max_input_len": f"prompts of {percent}",
         "max_seq_len": f"prompts and answers of {percent}",
-        "max_batch_size": f"{peak} run at once; the KV cache of {spec.gpu} bounds it",
         "max_num_tokens": f"a batch that decodes, beside prompts of {usual} tokens (the median)",
     }
 

@@ -10,6 +10,7 @@ from build_engine.errors import BuildError
 from build_engine.files import sha256
 from build_engine.grammar import tokenizer_info, vocabulary_of
 from build_engine.manifest import MANIFEST, Manifest
+from build_engine.outcome import EngineFacts
 from build_engine.production import (
     ENGINE,
     GATEWAY_FILE,
@@ -19,6 +20,7 @@ from build_engine.production import (
     VERSION,
     Place,
     configs,
+    facts_of,
     gateway_file,
 )
 from build_engine.progress import Meter, silent
@@ -48,7 +50,9 @@ def verify(repository: Path) -> list[Check]:
         "manifest": _manifest(spec, manifest),
         "files": _files(repository, manifest),
         "engine": engine_problems(spec, repository / VERSION),
-        "configs": config_problems(spec, place, _config_texts(repository)),
+        "configs": config_problems(
+            spec, place, _config_texts(repository), facts_of(spec, repository / VERSION)
+        ),
         "tokenizer": _tokenizer(spec, repository),
         "gateway": _gateway(spec, place, repository),
     }
@@ -83,9 +87,11 @@ def _files(repository: Path, manifest: Manifest) -> Iterator[str]:
             yield f"{name} is not as it was built (SHA-256)"
 
 
-def config_problems(spec: EngineSpec, place: Place, found: Mapping[str, str]) -> Iterator[str]:
+def config_problems(
+    spec: EngineSpec, place: Place, found: Mapping[str, str], facts: EngineFacts | None = None
+) -> Iterator[str]:
     """Yield where config texts, by their paths, differ from what the templates make of a spec."""
-    for name, wanted in configs(spec, place).items():
+    for name, wanted in configs(spec, place, facts).items():
         text = found.get(name, "")
         if text != wanted:
             lines = zip_longest(text.splitlines(), wanted.splitlines(), fillvalue="")

@@ -4,8 +4,9 @@ From NVIDIA's release notes, Triton's compatibility matrix and the arguments in 
 releases that are not listed were never in a Triton container.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from build_engine.errors import BuildError
 
@@ -62,6 +63,19 @@ class Release:
         """The converter of a base model with its EAGLE heads, below TensorRT-LLM's examples."""
         return "eagle/convert_checkpoint.py"
 
+    @property
+    def tokens_per_block(self) -> int:
+        """Tokens in a block of the paged KV cache: the default of PluginConfig, in
+        tensorrt_llm/plugin/plugin.py (at 035b99e 128, at c20322f 32)."""
+        if not self.has("0.10.0"):
+            return 128
+        return 32 if self.has("0.16.0") else 64
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is a release, and not a snapshot on the way to one."""
+        return self.number in _BY_NUMBER
+
     def has(self, since: str, before: str = "") -> bool:
         """Tell whether something added in `since` and gone in `before` is in this release."""
         return parse_version(since) <= self.version and (
@@ -106,15 +120,44 @@ MODEL_SINCE: Mapping[str, str] = {
 QUANTIZATION_SINCE: Mapping[str, str] = {"nvfp4": "0.17.0"}
 SPECULATIVE_SINCE: Mapping[str, str] = {"lookahead": "0.19.0", "eagle": "0.16.0"}
 GUIDED_DECODING_SINCE = "0.19.0"
+# W4A8 in the attention of fp8 (0.17.0's release notes).
+W4A8_ATTENTION_SINCE = "0.17.0"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A generation of GPUs by its compute capability's major number, or both; the releases that
+    have kernels for it."""
+
+    name: str
+    since: str = "0.9.0"
+    before: str = ""
+
+
+# Release notes: Volta's kernels, which Turing can run, left in 0.15.0; B200 and, with limits, the
+# RTX 50 series came in 0.17.0. cpp/cmake/modules/cuda_configuration.cmake at 1b84604 compiles for
+# 80, 86, 89, 90, 100 and 120.
+ARCHITECTURES: Mapping[int, Architecture] = {
+    7: Architecture("Turing", before="0.15.0"),
+    8: Architecture("Ampere and Ada"),
+    9: Architecture("Hopper"),
+    10: Architecture("Blackwell", since="0.17.0"),
+    12: Architecture("Blackwell (RTX)", since="0.17.0"),
+}
+_SNAPSHOT = re.compile(r"(\d+\.\d+\.\d+)\.?(?:dev|rc)\d+")
 
 
 def release_numbered(number: str) -> Release:
-    """Return a release by its number.
+    """Return a release by its number; for a snapshot on the way to one (0.10.0.dev2024042300), what
+    is known of that one.
 
     Raises CannotBuildEngines for those without trtllm-build, BuildError for unknown ones.
     """
     if number in _BY_NUMBER:
         return _BY_NUMBER[number]
+    snapshot = _SNAPSHOT.fullmatch(number)
+    if snapshot and snapshot[1] in _BY_NUMBER:
+        return replace(_BY_NUMBER[snapshot[1]], number=number)
     if parse_version(number) >= _LAST_WITH_ENGINES:
         raise CannotBuildEngines(
             f"tensorrt_llm: {number} cannot build engines, upstream removed trtllm-build after "
@@ -173,6 +216,7 @@ FLAGS: Mapping[str, tuple[Flag, ...]] = {
         Flag("qformat", before="0.17.0", values=("fp8", "int8_sq", "int4_awq", "w4a8_awq")),
         Flag("qformat", since="0.17.0", values=("fp8", "int8_sq", "int4_awq", "w4a8_awq", "nvfp4")),
         Flag("kv_cache_dtype", values=("fp8", "int8")),
+        Flag("calib_dataset", since="0.11.0"),
         Flag("calib_size"),
         Flag("awq_block_size"),
         *_PARALLEL,
@@ -209,6 +253,7 @@ FLAGS: Mapping[str, tuple[Flag, ...]] = {
         Flag("gather_context_logits", is_switch=True),
         Flag(
             "speculative_decoding_mode",
+            since="0.10.0",
             values=("draft_tokens_external", "lookahead_decoding", "medusa", "eagle"),
         ),
         Flag("max_draft_len"),

@@ -54,6 +54,11 @@ class Contract:
         return self._one_of("min_tokens", "min_length")
 
     @property
+    def perf_metrics(self) -> str:
+        """The tensor that asks for the KV blocks reused, BOOL[1, 1]; 0.19 gave it its name."""
+        return self._one_of("return_perf_metrics", "return_kv_cache_reuse_stats")
+
+    @property
     def tokens_per_block(self) -> int:
         """Tokens in one block of the paged KV cache; 32 is what TensorRT-LLM builds by default."""
         value = self.parameters.get("tokens_per_block", "")

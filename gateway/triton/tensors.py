@@ -102,7 +102,7 @@ def _extras(generation: Generation, contract: Contract) -> Iterator[Tensor]:
         yield string("guided_decoding_guide_type", generation.guide.kind.value)
         yield string("guided_decoding_guide", generation.guide.text)
     if "kv_cache_reused_blocks" in contract.outputs:
-        yield boolean("return_perf_metrics", True)
+        yield boolean(contract.perf_metrics, True)
 
 
 @lru_cache(maxsize=16)

@@ -1,7 +1,7 @@
 """A stand-in for convert_checkpoint.py, quantize.py and trtllm-build of one TensorRT-LLM release.
 
-It parses arguments strictly, by the version table, and writes files of the real tools' layout; it
-converts and compiles nothing. STAND_IN_FAULT=KIND:TOOL makes it fail halfway.
+It parses arguments strictly, by the version table, and writes the files that the real tools write;
+it converts and compiles nothing. STAND_IN_FAULT=KIND:TOOL makes it fail halfway.
 """
 
 import argparse
@@ -10,11 +10,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from build_engine.versions import flags_of, release_numbered
+from tests.stand_ins.builder import BuildRefused, engine_config
 
 ALGORITHMS = {
     "fp8": "FP8",
@@ -24,13 +25,11 @@ ALGORITHMS = {
     "nvfp4": "NVFP4",
 }
 
-LIMITS = ("max_batch_size", "max_input_len", "max_seq_len", "max_num_tokens", "max_beam_width")
-
 
 def main(tool: str) -> None:
     """Run as a tool, with sys.argv."""
     number = importlib.metadata.version("tensorrt_llm")
-    arguments = _parse(tool, number)
+    arguments = parse(tool, number, sys.argv[1:])
     print(f"[TensorRT-LLM] stand-in of {tool}, version {number}", flush=True)
     output = Path(arguments.output_dir)
     output.mkdir(parents=True, exist_ok=True)
@@ -46,7 +45,8 @@ def main(tool: str) -> None:
     (output / "config.json").write_text(json.dumps(config, indent=2))
 
 
-def _parse(tool: str, number: str) -> argparse.Namespace:
+def parse(tool: str, number: str, words: Sequence[str]) -> argparse.Namespace:
+    """Return a tool's arguments; ends the process for those that it does not know."""
     parser = argparse.ArgumentParser(prog=tool, allow_abbrev=False)
     for name, flag in flags_of(tool, release_numbered(number)).items():
         if flag.is_switch:
@@ -54,7 +54,7 @@ def _parse(tool: str, number: str) -> argparse.Namespace:
         else:
             choices = flag.values or None
             parser.add_argument(f"--{name}", choices=choices, nargs="+" if flag.many else None)
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def _checkpoint_config(tool: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -67,8 +67,13 @@ def _checkpoint_config(tool: str, arguments: argparse.Namespace) -> dict[str, An
         parallel=(int(arguments.tp_size), int(arguments.pp_size)),
         quantization=getattr(arguments, "qformat", None),
         kv_cache=getattr(arguments, "kv_cache_dtype", None),
-        architecture="EagleForCausalLM" if tool.startswith("eagle") else "LlamaForCausalLM",
+        heads=_heads(arguments) if tool.startswith("eagle") else None,
     )
+
+
+def _heads(arguments: argparse.Namespace) -> dict[str, int]:
+    names = ("max_draft_len", "num_eagle_layers", "max_non_leaves_per_layer")
+    return {name: int(getattr(arguments, name)) for name in names}
 
 
 def checkpoint_config(
@@ -78,19 +83,27 @@ def checkpoint_config(
     parallel: tuple[int, int] = (1, 1),
     quantization: str | None = None,
     kv_cache: str | None = None,
-    architecture: str = "LlamaForCausalLM",
+    heads: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Return config.json of a checkpoint of a Hugging Face model."""
+    """Return config.json of a checkpoint of a Hugging Face model.
+
+    examples/eagle/convert_checkpoint.py (04a2cac) writes EagleForCausalLM, the sizes of the heads
+    and no quantization; Model-Optimizer's tensorrt_llm_utils.py (0.23.0) logits of float16 for
+    models of bfloat16, else of their own type.
+    """
     copied = (
         "vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers",
         "num_attention_heads", "num_key_value_heads", "intermediate_size",
     )  # fmt: skip
     tensor, pipeline = parallel
+    is_quantized = quantization in ALGORITHMS
+    quantized_logits = "float16" if dtype == "bfloat16" else dtype
     return {
-        "architecture": architecture,
+        "architecture": "EagleForCausalLM" if heads else "LlamaForCausalLM",
         "dtype": dtype,
-        "logits_dtype": "float32",
+        "logits_dtype": quantized_logits if is_quantized else "float32",
         **{name: model[name] for name in copied},
+        **(heads or {}),
         "mapping": {"world_size": tensor * pipeline, "tp_size": tensor, "pp_size": pipeline},
         "quantization": {
             "quant_algo": ALGORITHMS.get(quantization or ""),
@@ -100,25 +113,12 @@ def checkpoint_config(
 
 
 def _engine_config(arguments: argparse.Namespace, number: str) -> dict[str, Any]:
-    limits = {name: getattr(arguments, name, None) for name in LIMITS}
-    return engine_config(
-        json.loads((Path(arguments.checkpoint_dir) / "config.json").read_text()),
-        number,
-        {name: int(value) for name, value in limits.items() if value is not None},
-        is_paged=arguments.use_paged_context_fmha == "enable",
-    )
-
-
-def engine_config(
-    checkpoint: Mapping[str, Any], number: str, limits: Mapping[str, int], *, is_paged: bool
-) -> dict[str, Any]:
-    """Return config.json of an engine of a checkpoint."""
-    plugins = {"use_paged_context_fmha": is_paged}
-    return {
-        "version": number,
-        "pretrained_config": checkpoint,
-        "build_config": {**limits, "plugin_config": plugins},
-    }
+    checkpoint = json.loads((Path(arguments.checkpoint_dir) / "config.json").read_text())
+    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    try:
+        return engine_config(checkpoint, number, given, int(os.environ.get("STAND_IN_SM", "90")))
+    except BuildRefused as error:
+        sys.exit(f"RuntimeError: {error}")
 
 
 def _world_size(config: dict[str, Any]) -> int:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from build_engine.commands import Toolbox, build_command, checkpoint_command
+from build_engine.commands import Downloads, Toolbox, build_command, checkpoint_command
 from build_engine.production import MODELS, UNSET, Place, configs, gateway_file, variables
 from build_engine.spec import EngineSpec, SpecError, load_spec, shipped_specs
 from build_engine.templates import templates_folder, variables_of
@@ -17,9 +17,10 @@ from build_engine.tensors import fit
 from build_engine.versions import NEWEST, RELEASES, flags_of, release_numbered
 from tests.golden import assert_golden
 
+HEADS = {"id": "a/eagle", "revision": "1" * 40}
 PINNED = ("0.9.0", "0.12.0", "0.16.0", "0.19.0", "1.0.0", "1.2.1")
 PLACE = Place(Path("/engines/repository"), "triton:8001")
-FOLDERS = (Path("/MODEL"), Path("/CHECKPOINT"), Path("/ENGINE"))
+FOLDERS = (Path("/DOWNLOAD"), Path("/CHECKPOINT"), Path("/ENGINE"))
 _PARAMETER = re.compile(r'key: "(\w+)"\n  value: \{ string_value: "(.*)" \}')
 _TENSOR = re.compile(r'  \{\n    name: "(\w+)"\n((?:    .*\n)*?)  \}')
 
@@ -33,7 +34,7 @@ def built_with(spec: EngineSpec, number: str) -> str:
     model, checkpoint, engine = FOLDERS
     lines = [
         spec.release.container,
-        str(checkpoint_command(spec, Toolbox(), model, checkpoint)),
+        str(checkpoint_command(spec, Toolbox(), Downloads.of(spec, model), checkpoint)),
         str(build_command(spec, Toolbox(), checkpoint, engine)),
     ]
     for name, text in configs(spec, PLACE).items():
@@ -97,12 +98,16 @@ def test_every_variable_of_the_templates_is_decided() -> None:
         "lora": {"modules": ["attn_q"]}, "speculative": {"mode": "lookahead"},
     }  # fmt: skip
     spec = EngineSpec.model_validate(everything)
+    tree = {"max_draft_len": 1, "eagle": HEADS, "eagle_layers": 1, "eagle_choices": [[0]]}
+    drafting = spec.replaced(speculative={"mode": "eagle", **tree})
     known = variables_of(
         (templates_folder() / model / "config.pbtxt").read_text() for model in MODELS
     )
 
-    assert variables(spec, PLACE).keys() | UNSET == known
-    assert not variables(spec, PLACE).keys() & UNSET
+    decided = variables(spec, PLACE).keys() | variables(drafting, PLACE).keys()
+
+    assert decided | UNSET == known
+    assert not decided & UNSET
 
 
 FEATURES: dict[str, tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]] = {
@@ -126,16 +131,39 @@ FEATURES: dict[str, tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]] = {
         },
         (
             "eagle/convert_checkpoint.py",
-            "--eagle_model_dir /EAGLE",
+            "--eagle_model_dir /DOWNLOAD/eagle",
             "--num_eagle_layers 4",
             "--speculative_decoding_mode eagle --max_draft_len 63",
         ),
         ("decoding_mode eagle",),
     ),
-    "external drafts": (
-        {"speculative": {"mode": "draft_tokens_external", "max_draft_len": 10}},
-        ("--speculative_decoding_mode draft_tokens_external --max_draft_len 10",),
-        ("decoding_mode top_k_top_p",),
+    "a tree of one's own": (
+        {
+            "speculative": {
+                "mode": "eagle",
+                "max_draft_len": 3,
+                "eagle": {"id": "a/eagle", "revision": "1" * 40},
+                "eagle_layers": 2,
+                "eagle_choices": [[0], [1], [0, 0]],
+            }
+        },
+        ("--max_draft_len 3 --num_eagle_layers 2",),
+        ("eagle_choices {0}, {1}, {0, 0}",),
+    ),
+    "texts to calibrate with": (
+        {
+            "quantization": {
+                "weights": "fp8",
+                "calibration": {"id": "a/cnn_dailymail", "revision": "1" * 40},
+            }
+        },
+        ("--calib_dataset /DOWNLOAD/calibration/cnn_dailymail --calib_size 512",),
+        (),
+    ),
+    "two hosts": (
+        {"parallel": {"tensor": 8, "pipeline": 2}},
+        ("--tp_size 8 --pp_size 2 --workers 8",),
+        ("num_nodes 2",),
     ),
     "awq": (
         {"quantization": {"weights": "int4_awq"}},
@@ -159,12 +187,11 @@ FEATURES: dict[str, tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]]] = {
 def test_a_feature_reaches_commands_and_config(feature: str) -> None:
     changes, arguments, parameters = FEATURES[feature]
     spec = load_spec("llama-3.1-8b-h100-bf16").replaced(**changes)
-    eagle = Path("/EAGLE") if spec.speculative.eagle else None
     model, checkpoint, engine = FOLDERS
 
     lines = "\n".join(
         [
-            str(checkpoint_command(spec, Toolbox(), model, checkpoint, eagle)),
+            str(checkpoint_command(spec, Toolbox(), Downloads.of(spec, model), checkpoint)),
             str(build_command(spec, Toolbox(), checkpoint, engine)),
         ]
     )
@@ -219,7 +246,11 @@ def specs(draw: st.DrawFn) -> EngineSpec:
         "lora": draw(st.sampled_from([None, {"modules": ["attn_q", "mlp_gate"]}])),
         "speculative": draw(
             st.sampled_from(
-                [{}, {"mode": "lookahead"}, {"mode": "draft_tokens_external", "max_draft_len": 4}]
+                [
+                    {},
+                    {"mode": "lookahead"},
+                    {"mode": "eagle", "max_draft_len": 63, "eagle": HEADS},
+                ]
             )
         ),
     }  # fmt: skip
@@ -234,7 +265,7 @@ def specs(draw: st.DrawFn) -> EngineSpec:
 def test_any_valid_spec_yields_known_arguments_and_whole_configs(spec: EngineSpec) -> None:
     model, checkpoint, engine = FOLDERS
     for command in (
-        checkpoint_command(spec, Toolbox(), model, checkpoint),
+        checkpoint_command(spec, Toolbox(), Downloads.of(spec, model), checkpoint),
         build_command(spec, Toolbox(), checkpoint, engine),
     ):
         known = flags_of(command.tool, spec.release)

@@ -19,6 +19,7 @@ MINIMAL: dict[str, Any] = {
     },
 }  # fmt: skip
 FP8 = {"weights": "fp8", "kv_cache": "fp8"}
+HEADS = {"id": "a/eagle", "revision": "1" * 40}
 
 
 def given(**changes: Any) -> dict[str, Any]:
@@ -76,6 +77,10 @@ BROKEN = {
     "release": (given(tensorrt_llm="0.8.0"), r"tensorrt_llm: '0\.8\.0' is none of 0\.9\.0"),
     "too new": (given(tensorrt_llm="1.3.0"), r"cannot build engines.*--engine llmapi"),
     "heads": (given(parallel__tensor=3), r"parallel\.tensor: 3 must divide num_kv_heads \(8"),
+    "more ranks than heads": (
+        given(parallel={"tensor": 64, "gpus_per_host": 64}),
+        r"parallel\.tensor: 64 must divide num_heads \(32",
+    ),
     "layers": (given(parallel__pipeline=5), r"parallel\.pipeline: 5 must divide num_layers"),
     "fp8 on A100": (
         given(gpu="a100-80g", quantization__weights="fp8"),
@@ -122,9 +127,9 @@ BROKEN = {
         given(tensorrt_llm="0.12.0", parallel__tensor=2, plugins__reduce_fusion=True),
         r"plugins\.reduce_fusion: trtllm-build 0\.12\.0 has no --reduce_fusion",
     ),
-    "draft length": (
-        given(speculative__mode="draft_tokens_external"),
-        r"speculative\.max_draft_len: mode draft_tokens_external needs one",
+    "no drafts": (
+        given(speculative={"mode": "eagle", "eagle": HEADS}),
+        r"speculative\.max_draft_len: mode eagle needs one",
     ),
     "no mode": (given(speculative__max_draft_len=5), r"speculative\.max_draft_len: needs a mode"),
     "no heads": (
