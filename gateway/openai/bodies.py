@@ -1,6 +1,7 @@
 """Request bodies held to their schema, refused in OpenAI's way."""
 
 import asyncio
+from collections.abc import Callable
 from typing import TypeVar
 
 from fastapi import Request
@@ -13,20 +14,26 @@ from gateway.settings import Settings
 from gateway.traffic.size import MAX_DEPTH, check_json
 
 Body = TypeVar("Body", bound=BaseModel)
+T = TypeVar("T")
 
 INLINE_BYTES = 2**17
 """Larger bodies are read in a thread: this many take a millisecond or two."""
 
 
-async def read_body(request: Request, schema: type[Body], settings: Settings) -> Body:
-    """Return the JSON body as `schema`.
+async def read_body(
+    request: Request, schema: type[Body], settings: Settings, understand: Callable[[Body], T]
+) -> T:
+    """Return what is understood of a JSON body; of a large one off the event loop.
 
-    Raises what `read_within` does, and InvalidRequest naming the parameter that is wrong.
+    Raises what `read_within` and `understand` do, and InvalidRequest naming the parameter that is
+    wrong.
     """
     raw = await read_within(request, settings)
-    if len(raw) <= INLINE_BYTES:
-        return parse_body(raw, schema)
-    return await asyncio.to_thread(parse_body, raw, schema)
+
+    def read() -> T:
+        return understand(parse_body(raw, schema))
+
+    return read() if len(raw) <= INLINE_BYTES else await asyncio.to_thread(read)
 
 
 def parse_body(raw: bytes, schema: type[Body]) -> Body:

@@ -1,6 +1,6 @@
 """The paths of OpenAI's API, and no logic: read, parse, answer."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Path, Request, Response
@@ -35,6 +35,7 @@ from gateway.openai.tokens import detokenize, tokenize
 from gateway.settings import Settings
 from gateway.traffic.size import MAX_WORD
 
+NamesModel = TypeVar("NamesModel", TokenizeRequest, DetokenizeRequest)
 ModelPath = Annotated[str, Path(json_schema_extra={"maxLength": MAX_WORD})]
 
 
@@ -42,29 +43,18 @@ def add_openai_routes(app: Application, settings: Settings, models: Models) -> N
     """Put the routes under /v1 on the application."""
 
     async def create_chat_completion(request: Request) -> Response:
-        body = await read_body(request, ChatCompletionRequest, settings)
-        task = parse_chat(body, models.find(body.model), settings.strict)
-        return await unless_gone(request, chat_answer(task))
+        def understand(body: ChatCompletionRequest) -> ChatTask:
+            return parse_chat(body, models.find(body.model), settings.strict)
 
-    async def chat_answer(task: ChatTask) -> Response:
-        reply = await chat_reply(task)
-        if task.is_stream:
-            return await streamed(ChatFrames(task, reply))
-        return _json(await collect_chat(task, reply))
+        task = await read_body(request, ChatCompletionRequest, settings, understand)
+        return await unless_gone(request, chat_response(task, settings))
 
     async def create_completion(request: Request) -> Response:
-        body = await read_body(request, CompletionRequest, settings)
-        task = parse_completion(body, models.find(body.model), settings.strict)
-        return await unless_gone(request, completion_answer(task))
+        def understand(body: CompletionRequest) -> CompletionTask:
+            return parse_completion(body, models.find(body.model), settings.strict)
 
-    async def completion_answer(task: CompletionTask) -> Response:
-        replies = await completion_replies(task)
-        if task.is_stream:
-            return await streamed(CompletionFrames(task, replies))
-        return _json(await collect_completion(task, replies))
-
-    async def streamed(frames: Frames[Any]) -> Response:
-        return await event_stream(frames, settings.keep_alive_s, settings.drain_s)
+        task = await read_body(request, CompletionRequest, settings, understand)
+        return await unless_gone(request, completion_response(task, settings))
 
     app.add_generating(
         "/v1/chat/completions",
@@ -82,9 +72,28 @@ def add_openai_routes(app: Application, settings: Settings, models: Models) -> N
     app.include_router(token_routes(settings, models), prefix="/v1")
 
 
+async def chat_response(task: ChatTask, settings: Settings) -> Response:
+    """Return a chat's answer, streamed or whole."""
+    reply = await chat_reply(task)
+    if task.is_stream:
+        return await _streamed(ChatFrames(task, reply), settings)
+    return _json(await collect_chat(task, reply))
+
+
+async def completion_response(task: CompletionTask, settings: Settings) -> Response:
+    """Return a completion, streamed or whole."""
+    replies = await completion_replies(task)
+    if task.is_stream:
+        return await _streamed(CompletionFrames(task, replies), settings)
+    return _json(await collect_completion(task, replies))
+
+
 def token_routes(settings: Settings, models: Models) -> APIRouter:
     """Return the routes between text and tokens."""
     router = APIRouter()
+
+    def with_model(body: NamesModel) -> tuple[NamesModel, Model]:
+        return body, models.find(body.model)
 
     @router.post(
         "/tokenize",
@@ -92,8 +101,8 @@ def token_routes(settings: Settings, models: Models) -> APIRouter:
         responses=answers(TokenList, errors=READING),
     )
     async def tokenize_text(request: Request) -> Response:
-        body = await read_body(request, TokenizeRequest, settings)
-        return _json(await unless_gone(request, tokenize(body, models.find(body.model))))
+        body, model = await read_body(request, TokenizeRequest, settings, with_model)
+        return _json(await unless_gone(request, tokenize(body, model)))
 
     @router.post(
         "/detokenize",
@@ -101,8 +110,8 @@ def token_routes(settings: Settings, models: Models) -> APIRouter:
         responses=answers(DetokenizedText, errors=READING),
     )
     async def detokenize_tokens(request: Request) -> Response:
-        body = await read_body(request, DetokenizeRequest, settings)
-        return _json(await unless_gone(request, detokenize(body, models.find(body.model))))
+        body, model = await read_body(request, DetokenizeRequest, settings, with_model)
+        return _json(await unless_gone(request, detokenize(body, model)))
 
     return router
 
@@ -140,3 +149,7 @@ def model_object(model: Model) -> JsonObject:
 
 def _json(content: JsonObject) -> Response:
     return Response(orjson.dumps(content), media_type="application/json")
+
+
+async def _streamed(frames: Frames[Any], settings: Settings) -> Response:
+    return await event_stream(frames, settings.keep_alive_s, settings.drain_s)

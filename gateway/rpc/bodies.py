@@ -1,30 +1,53 @@
 """Request messages as the bodies that HTTP takes, so that both are understood by the same code."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import orjson
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.struct_pb2 import Struct, Value
 from pydantic import BaseModel, ValidationError
 
 from gateway.errors import InvalidRequest
-from gateway.openai.bodies import invalid_request
+from gateway.openai.bodies import INLINE_BYTES, invalid_request
 from gateway.openai.schemas import (
     ChatCompletionRequest,
     CompletionRequest,
     DetokenizeRequest,
     TokenizeRequest,
 )
+from gateway.rpc.wire import check_message
+from gateway.traffic.size import MAX_SCHEMA, check_json, check_length
 from gateway.v1 import chat_pb2, completion_pb2, conversation_pb2, generation_pb2, tokenize_pb2
 
 Json = dict[str, Any]
 Body = TypeVar("Body", bound=BaseModel)
+Request = TypeVar("Request", bound=Message)
+T = TypeVar("T")
 
 MODES = {
     conversation_pb2.TOOL_MODE_NONE: "none",
     conversation_pb2.TOOL_MODE_AUTO: "auto",
     conversation_pb2.TOOL_MODE_REQUIRED: "required",
 }
+
+
+async def read_message(raw: bytes, message: type[Request], understand: Callable[[Request], T]) -> T:
+    """Return what is understood of a serialized request; of a large one off the event loop.
+
+    Raises InvalidRequest for what is too much before it is parsed, and for what is no such message.
+    """
+
+    def read() -> T:
+        check_message(raw, message)
+        try:
+            request = message.FromString(raw)
+        except DecodeError as error:
+            raise InvalidRequest(f"This is no {message.DESCRIPTOR.full_name}.") from error
+        return understand(request)
+
+    return read() if len(raw) <= INLINE_BYTES else await asyncio.to_thread(read)
 
 
 def chat_body(request: chat_pb2.ChatCompletionRequest, is_stream: bool) -> ChatCompletionRequest:
@@ -123,6 +146,8 @@ def _conversation(conversation: conversation_pb2.Conversation) -> Json:
     body = _scalars(conversation)
     body["messages"] = [_message(message) for message in conversation.messages]
     if conversation.tools:
+        texts = "\n".join([tool.function.parameters for tool in conversation.tools])
+        check_json(texts.encode(), "'tools'", "tools")
         body["tools"] = [_tool(tool, f"tools[{i}]") for i, tool in enumerate(conversation.tools)]
     if conversation.HasField("tool_choice"):
         body["tool_choice"] = _tool_choice(conversation.tool_choice)
@@ -193,6 +218,7 @@ def _prompts(request: completion_pb2.CompletionRequest) -> list[str] | list[list
 
 
 def _parsed(text: str, param: str) -> Any:
+    check_length(text, MAX_SCHEMA, param)
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:

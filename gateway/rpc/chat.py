@@ -12,7 +12,7 @@ from gateway.openai.chat_task import ChatTask, parse_chat
 from gateway.output.events import Event
 from gateway.reply import Reply
 from gateway.rpc.answers import chat_completion, chat_event, usage_message
-from gateway.rpc.bodies import chat_body
+from gateway.rpc.bodies import chat_body, read_message
 from gateway.rpc.exchange import exchange, open_stream
 from gateway.settings import Settings
 from gateway.v1.chat_pb2 import (
@@ -26,22 +26,20 @@ from gateway.v1.chat_pb2_grpc import ChatServiceServicer
 
 
 class ChatService(ChatServiceServicer):
-    """Chats, whole and streamed."""
+    """Chats, whole and streamed. Requests come as bytes, and are looked at before parsed."""
 
     def __init__(self, settings: Settings, models: Models) -> None:
         self._strict = settings.strict
         self._models = models
 
-    async def CreateChatCompletion(
-        self, request: ChatCompletionRequest, context: Any
-    ) -> ChatCompletion:
-        async with exchange("CreateChatCompletion", request, context):
-            task = self._task(request, is_stream=False)
+    async def CreateChatCompletion(self, raw: bytes, context: Any) -> ChatCompletion:
+        async with exchange("CreateChatCompletion", ChatCompletionRequest, context):
+            task = await self._task(raw, is_stream=False)
             return chat_completion(await collect_chat(task, await chat_reply(task)))
 
-    async def StreamChatCompletion(self, request: ChatCompletionRequest, context: Any) -> None:
-        async with exchange("StreamChatCompletion", request, context) as request_id:
-            task = self._task(request, is_stream=True)
+    async def StreamChatCompletion(self, raw: bytes, context: Any) -> None:
+        async with exchange("StreamChatCompletion", ChatCompletionRequest, context) as request_id:
+            task = await self._task(raw, is_stream=True)
             reply = await chat_reply(task)
             async with aclosing(reply.steps()) as steps:
                 # With the engine's first item, not before: a call that it refuses ends without
@@ -56,9 +54,12 @@ class ChatService(ChatServiceServicer):
                         await context.write(render(event))
             await context.write(finished(reply))
 
-    def _task(self, request: ChatCompletionRequest, is_stream: bool) -> ChatTask:
-        model = self._models.find(request.model)
-        return parse_chat(chat_body(request, is_stream), model, self._strict)
+    async def _task(self, raw: bytes, is_stream: bool) -> ChatTask:
+        def understand(request: ChatCompletionRequest) -> ChatTask:
+            model = self._models.find(request.model)
+            return parse_chat(chat_body(request, is_stream), model, self._strict)
+
+        return await read_message(raw, ChatCompletionRequest, understand)
 
 
 def renderer(task: ChatTask, reply: Reply) -> Callable[[Event], ChatCompletionEvent]:

@@ -18,7 +18,7 @@ from gateway.openai.completions import (
 from gateway.openai.merge import merged
 from gateway.reply import Reply
 from gateway.rpc.answers import completion, completion_choice, usage_message
-from gateway.rpc.bodies import completion_body
+from gateway.rpc.bodies import completion_body, read_message
 from gateway.rpc.exchange import exchange, open_stream
 from gateway.settings import Settings
 from gateway.v1.completion_pb2 import (
@@ -32,20 +32,20 @@ from gateway.v1.completion_pb2_grpc import CompletionServiceServicer
 
 
 class CompletionService(CompletionServiceServicer):
-    """Text completions, whole and streamed."""
+    """Text completions, whole and streamed. Requests come as bytes, as chats do."""
 
     def __init__(self, settings: Settings, models: Models) -> None:
         self._strict = settings.strict
         self._models = models
 
-    async def CreateCompletion(self, request: CompletionRequest, context: Any) -> Completion:
-        async with exchange("CreateCompletion", request, context):
-            task = self._task(request, is_stream=False)
+    async def CreateCompletion(self, raw: bytes, context: Any) -> Completion:
+        async with exchange("CreateCompletion", CompletionRequest, context):
+            task = await self._task(raw, is_stream=False)
             return completion(await collect_completion(task, await completion_replies(task)))
 
-    async def StreamCompletion(self, request: CompletionRequest, context: Any) -> None:
-        async with exchange("StreamCompletion", request, context) as request_id:
-            task = self._task(request, is_stream=True)
+    async def StreamCompletion(self, raw: bytes, context: Any) -> None:
+        async with exchange("StreamCompletion", CompletionRequest, context) as request_id:
+            task = await self._task(raw, is_stream=True)
             replies = await completion_replies(task)
             async with aclosing(completion_events(task, replies)) as events:
                 first = await anext(events)
@@ -54,9 +54,12 @@ class CompletionService(CompletionServiceServicer):
                 async for event in events:
                     await context.write(event)
 
-    def _task(self, request: CompletionRequest, is_stream: bool) -> CompletionTask:
-        model = self._models.find(request.model)
-        return parse_completion(completion_body(request, is_stream), model, self._strict)
+    async def _task(self, raw: bytes, is_stream: bool) -> CompletionTask:
+        def understand(request: CompletionRequest) -> CompletionTask:
+            model = self._models.find(request.model)
+            return parse_completion(completion_body(request, is_stream), model, self._strict)
+
+        return await read_message(raw, CompletionRequest, understand)
 
 
 async def completion_events(

@@ -22,7 +22,9 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def exchange(method: str, request: Message, context: Any) -> AsyncIterator[str]:
+async def exchange(
+    method: str, request: Message | type[Message], context: Any
+) -> AsyncIterator[str]:
     """Serve one call inside; yields its id, which the caller finds in the trailing metadata.
 
     A GatewayError becomes its status; anything else that is raised is logged with its traceback
@@ -62,7 +64,9 @@ def _origin(context: Any) -> str:
     return request_id
 
 
-async def _abort(context: Any, error: GatewayError, request: Message, request_id: str) -> None:
+async def _abort(
+    context: Any, error: GatewayError, request: Message | type[Message], request_id: str
+) -> None:
     status = rich_status(error, cast(Descriptor, request.DESCRIPTOR), request_id)
     trailers = (
         (GRPC_DETAILS_METADATA_KEY, status.SerializeToString()),

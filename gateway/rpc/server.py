@@ -19,6 +19,7 @@ from gateway.rpc.health import Health
 from gateway.rpc.models import ModelService
 from gateway.rpc.servers import address, server_maker
 from gateway.rpc.tokens import TokenizeService
+from gateway.rpc.unparsed import Unparsed
 from gateway.settings import Settings
 from gateway.v1 import chat_pb2, completion_pb2, model_pb2, tokenize_pb2
 from gateway.v1.chat_pb2_grpc import add_ChatServiceServicer_to_server
@@ -63,10 +64,11 @@ class RpcServer:
 
     def _register(self) -> None:
         server, settings, models = self._server, self._settings, self._models
-        add_ChatServiceServicer_to_server(ChatService(settings, models), server)
-        add_CompletionServiceServicer_to_server(CompletionService(settings, models), server)
+        unparsed = Unparsed(server)
+        add_ChatServiceServicer_to_server(ChatService(settings, models), unparsed)
+        add_CompletionServiceServicer_to_server(CompletionService(settings, models), unparsed)
+        add_TokenizeServiceServicer_to_server(TokenizeService(models), unparsed)
         add_ModelServiceServicer_to_server(ModelService(models), server)
-        add_TokenizeServiceServicer_to_server(TokenizeService(models), server)
         add_HealthServicer_to_server(self._health, server)
         health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         names = [*SERVICES, health, reflection.SERVICE_NAME]

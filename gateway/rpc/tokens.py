@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from gateway.models import Models
+from gateway.models import Model, Models
+from gateway.openai import schemas
 from gateway.openai.tokens import detokenize, tokenize
-from gateway.rpc.bodies import detokenize_body, tokenize_body
+from gateway.rpc.bodies import detokenize_body, read_message, tokenize_body
 from gateway.rpc.exchange import exchange
 from gateway.v1.tokenize_pb2 import (
     DetokenizeRequest,
@@ -21,16 +22,24 @@ class TokenizeService(TokenizeServiceServicer):
     def __init__(self, models: Models) -> None:
         self._models = models
 
-    async def Tokenize(self, request: TokenizeRequest, context: Any) -> TokenizeResponse:
-        async with exchange("Tokenize", request, context):
-            model = self._models.find(request.model)
-            answer = await tokenize(tokenize_body(request), model)
+    async def Tokenize(self, raw: bytes, context: Any) -> TokenizeResponse:
+        async with exchange("Tokenize", TokenizeRequest, context):
+
+            def understand(request: TokenizeRequest) -> tuple[schemas.TokenizeRequest, Model]:
+                model = self._models.find(request.model)
+                return tokenize_body(request), model
+
+            answer = await tokenize(*await read_message(raw, TokenizeRequest, understand))
             return TokenizeResponse(
                 token_ids=answer["tokens"], max_model_len=answer["max_model_len"]
             )
 
-    async def Detokenize(self, request: DetokenizeRequest, context: Any) -> DetokenizeResponse:
-        async with exchange("Detokenize", request, context):
-            model = self._models.find(request.model)
-            answer = await detokenize(detokenize_body(request), model)
+    async def Detokenize(self, raw: bytes, context: Any) -> DetokenizeResponse:
+        async with exchange("Detokenize", DetokenizeRequest, context):
+
+            def understand(request: DetokenizeRequest) -> tuple[schemas.DetokenizeRequest, Model]:
+                model = self._models.find(request.model)
+                return detokenize_body(request), model
+
+            answer = await detokenize(*await read_message(raw, DetokenizeRequest, understand))
             return DetokenizeResponse(text=answer["prompt"])

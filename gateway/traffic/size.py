@@ -14,6 +14,8 @@ MAX_VALUES = 2**19
 """Values, the ids of prompts among them."""
 MAX_MEMBERS = 2**17
 """Names in objects."""
+MAX_FIELDS = 2**16
+"""Fields in a message of gRPC, those of messages within it as well."""
 MAX_DEPTH = 200
 """Objects and lists within each other: what the reader of bodies, pydantic-core, goes into."""
 MAX_UNKNOWN = 64

@@ -18,6 +18,7 @@ from gateway.traffic.size import (
     MAX_CHOICES,
     MAX_CONTAINERS,
     MAX_DEPTH,
+    MAX_FIELDS,
     MAX_MEMBERS,
     MAX_UNKNOWN,
     MAX_VALUES,
@@ -186,7 +187,8 @@ def test_the_page_states_the_bounds_of_a_body() -> None:
     page = Path(__file__).parents[2].joinpath("docs/api.md").read_text()
     section = page.split("## Limits\n")[1].split("\n## ")[0]
 
-    bounds = (MAX_CONTAINERS, MAX_VALUES, MAX_MEMBERS, MAX_DEPTH, MAX_UNKNOWN, MAX_CHOICES)
+    bounds = [MAX_CONTAINERS, MAX_VALUES, MAX_MEMBERS, MAX_DEPTH]
+    bounds += [MAX_FIELDS, MAX_UNKNOWN, MAX_CHOICES]
     assert re.findall(r"^\| .* \| ([\d,]+) \|$", section, re.MULTILINE) == [
         f"{bound:,}" for bound in bounds
     ]
