@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("tokenizer")(tokenizer_command)
 for command in (
     engine_cli.specs,
+    engine_cli.container,
     engine_cli.plan,
     engine_cli.build,
     engine_cli.verify,

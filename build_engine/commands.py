@@ -120,6 +120,8 @@ def build_command(spec: EngineSpec, tools: Toolbox, checkpoint: Path, output: Pa
         if getattr(plugins, name):
             wanted[name] = "enable"
     wanted |= _lora(spec) | _speculative(spec)
+    if not spec.release.has("0.12.0"):
+        wanted |= {"tp_size": spec.parallel.tensor, "pp_size": spec.parallel.pipeline}
     arguments = _arguments(spec, "trtllm-build", wanted)
     return Command("trtllm-build", (tools.trtllm_build, *arguments))
 

@@ -55,6 +55,12 @@ def specs(as_json: AsJson = False) -> None:
 
 
 @explained
+def container(spec: SpecArgument, tensorrt_llm: ReleaseOption = None) -> None:
+    """Print the image that builds and serves a spec: TRITON=$(build-engine container SPEC)."""
+    typer.echo(_load(spec, tensorrt_llm).release.container)
+
+
+@explained
 def plan(
     spec: SpecArgument,
     gpu: Annotated[

@@ -97,6 +97,18 @@ def notes(spec: EngineSpec) -> Iterator[str]:
             "speculative.mode: Triton's backend runs EAGLE greedily: temperature, top_p and seed "
             "of requests have no effect"
         )
+    parallel = spec.parallel
+    if parallel.num_hosts > 1:
+        yield (
+            f"parallel: {parallel.num_hosts} hosts of {parallel.gpus_per_host} GPUs: launch a rank "
+            "per GPU with mpirun, all of them on the same folder; docker-compose.yml serves one "
+            "host alone"
+        )
+    if spec.quantization.weights != "none" and spec.quantization.calibration is None:
+        yield (
+            "quantization.calibration: not pinned, so quantize.py fetches cnn_dailymail as it is "
+            "on that day"
+        )
     if not spec.release.is_final:
         yield (
             f"tensorrt_llm: no container holds {spec.tensorrt_llm}; what is known of it is that of "

@@ -108,7 +108,7 @@ def _rows(plan: Plan) -> Iterator[tuple[str, str, str]]:
 def _bound_by(plan: Plan) -> str:
     if plan.spec.speculative.mode == "none":
         return "at most: memory bandwidth"
-    return "memory bandwidth, times the drafts accepted"
+    return "bandwidth x drafts accepted"
 
 
 def _batches(plan: Plan) -> list[int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from build_engine.calibration import digest
 from build_engine.commands import Toolbox
 from build_engine.errors import BuildError
 from build_engine.pipeline import Build
@@ -411,3 +412,27 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
         run_build(replace(build, free_bytes=lambda folder: 10**9), Choice(only="download"))
 
     assert hub.fetched == []
+
+
+def test_a_model_is_quantized_with_the_texts_that_are_pinned_and_fetches_no_others(
+    tools: Toolchain, output: Path, tmp_path: Path, hub: Hub
+) -> None:
+    texts = tmp_path / "cnn_dailymail"
+    texts.mkdir()
+    (texts / "train.jsonl").write_text('{"article": "One."}\n')
+    calibration = {"path": str(texts), "sha256": digest(texts)}
+    quantized = SPEC.replaced(quantization={"weights": "fp8", "calibration": calibration})
+    path = tmp_path / "quantized.yaml"
+    path.write_text(dump_spec(quantized))
+
+    result = tools.build(path, output)
+    (texts / "train.jsonl").write_text('{"article": "Another."}\n')
+    again = tools.build(path, output, "--from", "download")
+
+    assert result.returncode == 0, result.stderr
+    (log,) = (output / "logs").glob("convert-*.log")
+    line = log.read_text().splitlines()[0]
+    assert "--calib_dataset" in line and "/calibration/cnn_dailymail " in line
+    assert again.returncode == 1
+    assert "quantization.calibration.sha256" in again.stderr
+    assert not any("cnn" in name for name in hub.fetched)

@@ -1,7 +1,10 @@
 """docker-compose.yml is valid Compose, and says nothing that the code does not do."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import jsonschema
 import pytest
 import typer
 import yaml
+from typer.testing import CliRunner
 
 from build_engine.cli import app as build_engine
 from build_engine.production import Place, gateway_file
@@ -18,6 +22,7 @@ from build_engine.versions import NEWEST
 from gateway.cli import app as gateway
 from gateway.health import health_routes
 from gateway.models import Models
+from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
@@ -84,7 +89,9 @@ def test_the_gateway_is_told_the_name_and_port_that_triton_has() -> None:
 
 
 def test_what_builds_an_engine_also_serves_it() -> None:
-    assert SERVICES["triton"]["image"] == NEWEST.container
+    image = SERVICES["triton"]["image"]
+    assert _DEFAULTED.sub(r"\2", image) == NEWEST.container
+    assert SERVICES["build"]["build"]["args"]["TRITON"] == image
     assert f"ARG TRITON={NEWEST.container}\n" in DOCKERFILE
     assert load_spec(parsed("build")["spec"]).release is NEWEST
 
@@ -142,3 +149,75 @@ def test_the_images_get_the_tested_versions() -> None:
     assert runtime <= locked
     assert any(name.startswith("fastapi==") for name in runtime)
     assert not any(name.startswith("pytest==") for name in runtime)
+
+
+@pytest.mark.parametrize("name", ["llama-3.1-8b-h100-fp8", "llama-3.1-405b-fp8-tp8"])
+def test_the_image_follows_the_spec(name: str) -> None:
+    older = ["container", "llama-3-8b-a100-fp16", "--tensorrt-llm", "0.16.0"]
+
+    printed = CliRunner().invoke(build_engine, ["container", name]).stdout.strip()
+
+    assert printed == load_spec(name).release.container
+    assert "24.12" in CliRunner().invoke(build_engine, older).stdout
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_service_may_do_more_than_it_must(service: str) -> None:
+    facts = SERVICES[service]
+
+    assert facts["cap_drop"] == ["ALL"]
+    assert facts["security_opt"] == ["no-new-privileges:true"]
+    assert (facts["init"], facts["read_only"], facts["tmpfs"]) == (True, True, ["/tmp"])
+    assert facts["environment"]["HOME"] == "/tmp"
+
+
+def test_no_service_runs_as_root() -> None:
+    stages = re.split(r"^FROM .* AS ", DOCKERFILE, flags=re.MULTILINE)[1:]
+    users = {stage.split()[0]: re.findall(r"^USER (\S+)", stage, re.MULTILINE) for stage in stages}
+
+    for service, facts in SERVICES.items():
+        user = facts.get("user") or users[facts["build"]["target"]][-1]
+        assert user.split(":")[0] in ("gateway", "1000"), service
+
+
+def test_what_a_service_writes_is_its_own(tmp_path: Path) -> None:
+    folders = re.findall(r"install --directory --owner=1000 --group=1000 (.*)", DOCKERFILE)
+
+    written = {m.split(":")[1] for m in SERVICES["build"]["volumes"]}
+    assert set(folders[0].split()) == written
+    assert all(m.endswith(":ro") for m in SERVICES["triton"]["volumes"])
+    assert all(m.endswith(":ro") for m in SERVICES["gateway"]["volumes"])
+
+
+def test_the_token_is_a_file_that_the_hub_reads_and_no_variable(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hf_secret\n")
+    program = "import huggingface_hub; print(huggingface_hub.get_token())"
+    environment = {
+        key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))
+    }
+
+    found = {
+        name: subprocess.run(
+            [sys.executable, "-c", program],
+            env={**environment, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN_PATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for name, path in (("given", str(tmp_path / "token")), ("not given", "/dev/null"))
+    }
+
+    assert found == {"given": "hf_secret", "not given": "None"}
+    assert SERVICES["build"]["environment"]["HF_TOKEN_PATH"] == "/run/secrets/hf_token"
+    assert "HF_TOKEN" not in SERVICES["build"]["environment"]
+    assert COMPOSE["secrets"] == {"hf_token": {"file": "${HF_TOKEN_FILE:-/dev/null}"}}
+
+
+def test_engines_may_take_long_to_load_and_answers_to_end() -> None:
+    triton = SERVICES["triton"]
+
+    assert triton["healthcheck"]["start_period"] == "${START_PERIOD:-2h}"
+    assert "--exit-timeout-secs=60" in triton["command"]
+    assert triton["stop_grace_period"] == "90s"
+    grace = int(SERVICES["gateway"]["stop_grace_period"].removesuffix("s"))
+    assert grace > Settings().drain_s

@@ -69,7 +69,8 @@ PUBLISHED = {
     ),
 }
 PARAMETERS = {
-    "llama-3-8b": 8.03, "llama-3-70b": 70.6, "llama-3.2-1b": 1.24, "llama-3.2-3b": 3.21,
+    "llama-3-8b": 8.03, "llama-3-70b": 70.6, "llama-3.1-405b": 405.85,
+    "llama-3.2-1b": 1.24, "llama-3.2-3b": 3.21,
 }  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def test_70b_in_bf16_does_not_fit_one_card_and_what_would_is_said() -> None:
     assert "quantization.weights: fp8" in result.stdout
 
 
-@pytest.mark.parametrize("name", [n for n in shipped_specs() if "bf16-tp1" not in n])
+@pytest.mark.parametrize("name", [n for n in shipped_specs() if not n.endswith("bf16-tp1")])
 def test_every_other_shipped_spec_fits_the_card_it_is_for(name: str) -> None:
     plan = make_plan(load_spec(name))
 
@@ -125,7 +126,10 @@ def test_a_plan_for_machines_has_every_figure() -> None:
     parts = ("weights", "activations", "sampling", "context", "free")
     assert sum(memory[part] for part in parts) == pytest.approx(memory["total"], abs=8)
     assert plan["container"] == "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
-    assert [line.split()[0] for line in plan["commands"]] == ["download", "python3", "trtllm-build"]
+    assert [line.split()[0] for line in plan["commands"]] == [
+        "download", "download", "python3", "trtllm-build",
+    ]  # fmt: skip
+    assert plan["built"] == {"max_seq_len": 16384, "max_num_tokens": 8192}
 
 
 def test_concurrency_is_bounded_by_blocks_and_by_the_batch() -> None:
@@ -162,6 +166,23 @@ def test_what_nvidia_measured_is_between_half_the_bound_and_the_bound(
 
     figure(f"measured {MEASURED[lengths]:,} of a bound of {bound:,.0f} tokens/s, {lengths}")
     assert bound / 2 < MEASURED[lengths] < bound
+
+
+def test_more_than_one_host_is_told_and_never_taken_for_one() -> None:
+    result = CliRunner().invoke(app, ["plan", "llama-3.1-405b-bf16-tp16"], env={"COLUMNS": "200"})
+    plan = json.loads(
+        CliRunner().invoke(app, ["plan", "llama-3.1-405b-bf16-tp16", "--json"]).stdout
+    )
+
+    assert "on 16 x h100-80g, 2 hosts" in result.stdout
+    assert (plan["num_gpus"], plan["num_hosts"]) == (16, 2)
+    assert any("2 hosts of 8 GPUs: launch" in note for note in plan["notes"])
+
+
+def test_what_drafting_saves_is_not_in_the_bound_and_that_is_said() -> None:
+    result = CliRunner().invoke(app, ["plan", "llama-3.1-8b-h100-lookahead"])
+
+    assert "bandwidth x drafts accepted" in result.stdout
 
 
 def test_lengths_beyond_the_spec_are_refused() -> None:

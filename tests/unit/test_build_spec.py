@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from build_engine.artifacts import same_release
+from build_engine.commands import Downloads, Toolbox, build_command, checkpoint_command
 from build_engine.spec import SpecError, dump_spec, load_spec, parse_spec, shipped_specs
 from build_engine.versions import CannotBuildEngines, parse_version, release_numbered
 
@@ -46,25 +48,108 @@ def test_a_shipped_spec_is_valid_and_survives_being_written(name: str, tmp_path:
 def test_the_shipped_specs_are_those_promised() -> None:
     assert shipped_specs() == [
         "llama-3-8b-a100-fp16",
+        "llama-3-8b-a100-fp16-0.10",
+        "llama-3-8b-h100-eagle",
+        "llama-3.1-405b-bf16-tp16",
+        "llama-3.1-405b-fp8-tp8",
         "llama-3.1-8b-a100-40g",
+        "llama-3.1-8b-a100-40g-int4-awq",
+        "llama-3.1-8b-a100-40g-int8-sq",
+        "llama-3.1-8b-a100-80g-fp16",
+        "llama-3.1-8b-b200-nvfp4",
         "llama-3.1-8b-h100-bf16",
         "llama-3.1-8b-h100-fp8",
+        "llama-3.1-8b-h100-fp8-kv16",
+        "llama-3.1-8b-h100-lookahead",
+        "llama-3.1-8b-h200-fp8",
+        "llama-3.1-8b-l4-fp8",
+        "llama-3.1-8b-l4-int4-awq",
+        "llama-3.1-8b-l40s-fp8",
+        "llama-3.1-8b-l40s-w4a8",
         "llama-3.2-1b",
         "llama-3.2-3b",
+        "llama-3.3-70b-a100-bf16-tp4",
+        "llama-3.3-70b-b200-nvfp4",
         "llama-3.3-70b-bf16-tp1",
+        "llama-3.3-70b-bf16-tp4",
+        "llama-3.3-70b-bf16-tp8",
         "llama-3.3-70b-fp8-tp2",
         "llama-3.3-70b-fp8-tp4",
         "llama-3.3-70b-fp8-tp8",
+        "llama-3.3-70b-h200-fp8",
     ]
 
 
-def test_the_original_example_is_as_it_was() -> None:
-    spec = load_spec("llama-3-8b-a100-fp16")
+@pytest.mark.parametrize("name", ["llama-3-8b-a100-fp16", "llama-3-8b-a100-fp16-0.10"])
+def test_the_original_example_is_as_it_was(name: str) -> None:
+    spec = load_spec(name)
 
     limits = spec.limits
     assert (spec.dtype, limits.max_batch_size, limits.max_input_len) == ("float16", 128, 256)
     assert limits.max_seq_len - limits.max_input_len == 256
     assert (spec.plugins.gpt_attention, spec.plugins.gemm) == ("float16", "float16")
+
+
+# What the example runs: convert_checkpoint.py of 71d8d4d and trtllm-build of the snapshot, with
+# these arguments and the defaults that they had there (tensorrt_llm/commands/build.py and
+# tensorrt_llm/plugin/plugin.py at 66ef1df).
+EXAMPLE = {
+    "checkpoint": {"--dtype": "float16", "--tp_size": "1"},
+    "engine": {
+        "--max_batch_size": "128", "--max_input_len": "256", "--max_output_len": "256",
+        "--gpt_attention_plugin": "float16", "--gemm_plugin": "float16", "--workers": "1",
+        "--tp_size": "1",
+    },
+}  # fmt: skip
+DEFAULTS = {
+    "--pp_size": "1", "--max_beam_width": "1", "--max_num_tokens": str(256 * 128),
+    "--paged_kv_cache": "enable", "--remove_input_padding": "enable", "--context_fmha": "enable",
+    "--use_paged_context_fmha": "disable", "--use_fp8_context_fmha": "disable",
+    "--multiple_profiles": "disable", "--workers": "1",
+}  # fmt: skip
+
+
+def test_the_original_example_is_reproduced_argument_by_argument() -> None:
+    spec = load_spec("llama-3-8b-a100-fp16-0.10")
+    places = {"--model_dir", "--output_dir", "--checkpoint_dir"}
+
+    convert = checkpoint_command(spec, Toolbox(), Downloads.of(spec), Path("CHECKPOINT")).argv[2:]
+    build = build_command(spec, Toolbox(), Path("CHECKPOINT"), Path("ENGINE")).argv[1:]
+
+    assert (spec.model.id, spec.model.revision) == (
+        "meta-llama/Meta-Llama-3-8B-Instruct", "7840f95a8c7a781d3f89c4818bf693431ab3119a",
+    )  # fmt: skip
+    assert spec.tensorrt_llm == "0.10.0.dev2024042300"
+    assert spec.tensorrt_llm_commit == "71d8d4d3dc655671f32535d6d2b60cab87f36e87"
+    for words, example in ((convert, EXAMPLE["checkpoint"]), (build, EXAMPLE["engine"])):
+        said = dict(zip(words[::2], words[1::2], strict=True))
+        assert said.items() >= example.items()
+        others = {name: said[name] for name in said.keys() - example.keys() - places}
+        assert others.items() <= DEFAULTS.items()
+
+
+@pytest.mark.parametrize(
+    ("installed", "is_it"),
+    [("0.10.0.dev2024042300", True), ("0.10.0", False), ("0.10.0.dev2024050700", False)],
+)
+def test_a_snapshot_is_built_by_tools_of_just_that_name(installed: str, is_it: bool) -> None:
+    assert same_release(installed, "0.10.0.dev2024042300") is is_it
+
+
+CALIBRATIONS = {
+    "no commit": {"id": "a/texts"},
+    "no digest": {"path": "/texts"},
+    "both": {"id": "a/texts", "revision": "1" * 40, "path": "/texts", "sha256": "1" * 64},
+    "nothing": {},
+}
+
+
+@pytest.mark.parametrize("case", CALIBRATIONS)
+def test_texts_to_calibrate_with_are_pinned_one_way(case: str) -> None:
+    content = given(quantization={"weights": "fp8", "calibration": CALIBRATIONS[case]})
+
+    with pytest.raises(SpecError, match=r"calibration: give id with revision, or path with sha256"):
+        parse_spec(content, "spec.yaml")
 
 
 BROKEN = {
