@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +46,10 @@ def bench(
     prompt_tokens: Annotated[
         int, typer.Option(min=0, help="Prompts of random words, of this length, instead.")
     ] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Draws the random prompts. Default: another one in every run."),
+    ] = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="Length of an answer. Default: 128.")
     ] = None,
@@ -91,6 +96,7 @@ def bench(
         requests=requests or default.requests,
         prompts=prompts or QUESTIONS,
         prompt_tokens=prompt_tokens,
+        seed=secrets.randbelow(2**32) if seed is None else seed,
         max_tokens=max_tokens or default.max_tokens,
         ignore_eos=bool(prompt_tokens) if ignore_eos is None else ignore_eos,
         extra=parse_body(body),

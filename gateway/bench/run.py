@@ -17,7 +17,10 @@ from gateway.bench.workload import QUESTIONS, Workload, read_prompts, words
 
 @dataclass(frozen=True)
 class Options:
-    """What a user asked for. `prompt_tokens` 0 means prompts from the file."""
+    """What a user asked for. `prompt_tokens` 0 means prompts from the file.
+
+    A seed that was used before draws prompts that the endpoint may have in its prefix cache.
+    """
 
     url: str
     model: str = ""
@@ -25,6 +28,7 @@ class Options:
     requests: int = 0
     prompts: Path = QUESTIONS
     prompt_tokens: int = 0
+    seed: int = 0
     max_tokens: int = 128
     ignore_eos: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
@@ -71,7 +75,7 @@ async def measure(options: Options, report: Report) -> None:
         await endpoint.try_out(workload.probe(model))
         if options.prompt_tokens:
             count = await words_for(endpoint, model, workload, options.prompt_tokens)
-            workload = replace(workload, prompt=words(count))
+            workload = replace(workload, prompt=words(count, options.seed))
         plan = Plan(workload, options.concurrencies, options.num_requests, options.target)
         with SweepBars() as bars:
             async for level in sweep(endpoint, model, plan, bars.moved):
@@ -82,6 +86,6 @@ async def measure(options: Options, report: Report) -> None:
 def _description(options: Options) -> str:
     prompts = options.prompts.name
     if options.prompt_tokens:
-        prompts = f"random words, {options.prompt_tokens} tokens"
+        prompts = f"random words, {options.prompt_tokens} tokens, seed {options.seed}"
     ends = "exactly" if options.ignore_eos else "at most"
     return f"{prompts}; answers of {ends} {options.max_tokens} tokens"

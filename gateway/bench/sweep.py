@@ -62,7 +62,7 @@ async def words_for(endpoint: Endpoint, model: str, workload: Workload, tokens: 
     """
     few, many = 1, 33
     low, high = [
-        (await endpoint.try_out(workload.probe(model, words(count)(0)))).prompt_tokens
+        (await endpoint.try_out(workload.probe(model, words(count, seed=0)(0)))).prompt_tokens
         for count in (few, many)
     ]
     if not low:

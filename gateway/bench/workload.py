@@ -58,11 +58,11 @@ def read_prompts(path: Path) -> Callable[[int], str]:
     return lambda number: prompts[number % len(prompts)]
 
 
-def words(count: int) -> Callable[[int], str]:
-    """Return prompts of so many common words, a different one for every number."""
+def words(count: int, seed: int) -> Callable[[int], str]:
+    """Return prompts of so many common words, another for every number and every seed."""
 
     def prompt(number: int) -> str:
-        return " ".join(random.Random(number).choices(_COMMON_WORDS.split(), k=count))
+        return " ".join(random.Random(f"{seed}/{number}").choices(_COMMON_WORDS.split(), k=count))
 
     return prompt
 
