@@ -17,7 +17,10 @@ Parse = Callable[[bytes], Any]
 class DeltaReader:
     """Reads the serialised `ModelStreamInferResponse`s of one generation.
 
-    output_ids is INT32 [1, beams, T] padded with -1, sequence_length INT32 [1, beams]; the
+    output_ids is INT32 [1, beams, T] padded with -1, sequence_length INT32 [1, beams]; of beams
+    the first is read. output_log_probs is FP32 [1, beams, T]: TensorRT-LLM streams those of all
+    tokens so far beside the ids of the new ones (model_instance_state.cc of v0.19.0, lines
+    1176-1195), PyTorch's engine those of the new ones; the last belong to them either way. The
     sequence is 0 unless `sequence_index` tells. `parse` returns the `ModelInferResponse` in a
     message, or raises; a message of the same form as the one before is read without it.
     """
@@ -60,11 +63,18 @@ class DeltaReader:
         if blocks := contents.get("kv_cache_reused_blocks"):
             self.reused_blocks = first_int32(blocks) or self.reused_blocks
         delta = self._delta(contents)
-        counts = {"output_ids": len(delta.token_ids), "sequence_index": 1}
-        if self._with_logprobs:
-            counts["output_log_probs"] = len(delta.logprobs)
-        self._form = form_of(message, contents, counts)
+        self._form = self._form_of(message, contents, len(delta.token_ids))
         return delta
+
+    def _form_of(
+        self, message: bytes, contents: Mapping[str, bytes], num_tokens: int
+    ) -> "Form | None":
+        counts = {"output_ids": num_tokens, "sequence_index": 1}
+        if self._with_logprobs:
+            if len(contents["output_log_probs"]) != num_tokens * NUMBER_BYTES:
+                return None  # no two messages are alike where the list grows
+            counts["output_log_probs"] = num_tokens
+        return form_of(message, contents, counts)
 
     def _delta(self, contents: Mapping[str, bytes]) -> Delta:
         num_tokens = first_int32(contents["sequence_length"])
@@ -72,7 +82,11 @@ class DeltaReader:
         token_ids = list(struct.unpack_from(f"<{num_tokens}i", contents["output_ids"]))
         if not self._with_logprobs:
             return Delta(index, token_ids)
-        logprobs = struct.unpack_from(f"<{num_tokens}f", contents["output_log_probs"])
+        num_beams = len(contents["sequence_length"]) // NUMBER_BYTES
+        end = len(contents["output_log_probs"]) // num_beams
+        logprobs = struct.unpack_from(
+            f"<{num_tokens}f", contents["output_log_probs"], end - num_tokens * NUMBER_BYTES
+        )
         return Delta(index, token_ids, list(logprobs))
 
 

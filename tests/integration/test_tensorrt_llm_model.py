@@ -217,15 +217,19 @@ def test_several_sequences_differ_and_carry_their_index(
     assert [response.is_final for response in responses].count(True) == 1
 
 
-def test_log_probs_come_with_every_delta_and_add_up(client: Client, prompt: list[int]) -> None:
+def test_log_probs_come_with_every_delta_for_all_tokens_so_far(
+    client: Client, prompt: list[int]
+) -> None:
     streamed = client.ask(prompt, 8, streaming=True, return_log_probs=True)
     (whole,) = client.ask(prompt, 8, return_log_probs=True)
 
-    deltas = np.concatenate([delta.tensors["output_log_probs"] for delta in streamed], axis=2)
-    assert deltas.shape == (1, 1, 8)
-    assert deltas == pytest.approx(whole.tensors["output_log_probs"])
-    assert deltas.max() < 0
-    assert streamed[-1].tensors["cum_log_probs"].item() == pytest.approx(deltas.sum())
+    expected = whole.tensors["output_log_probs"]
+    lists = [delta.tensors["output_log_probs"] for delta in streamed]
+    assert [listed.shape for listed in lists] == [(1, 1, at + 1) for at in range(8)]
+    assert lists[-1] == pytest.approx(expected)
+    assert np.array_equal(lists[2], lists[-1][:, :, :3])
+    assert expected.max() < 0
+    assert streamed[-1].tensors["cum_log_probs"].item() == pytest.approx(expected.sum())
 
 
 def test_counts_and_times_come_when_asked_for(client: Client, prompt: list[int]) -> None:

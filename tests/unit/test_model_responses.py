@@ -12,7 +12,7 @@ METRICS = PerfMetrics(1, 2, 3, 4, kv_cache_reused_blocks=5)
 
 def delta(*ids: int, **options: Any) -> Delta:
     request = Request(**{"id": "", "input_ids": (8, 9), "max_tokens": 4, **options})
-    return Delta(request, 1, list(ids), [-0.5] * len(ids), -2.5, METRICS)
+    return Delta(request, 1, list(ids), [-0.5, -2.0], METRICS)
 
 
 def listed(delta: Delta) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def test_an_empty_delta_keeps_its_shape() -> None:
 EXTRAS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "log probs": (
         {"return_log_probs": True},
-        {"output_log_probs": [[[-0.5]]], "cum_log_probs": [[-2.5]]},
+        {"output_log_probs": [[[-0.5, -2.0]]], "cum_log_probs": [[-2.5]]},
     ),
     "sequences": ({"num_return_sequences": 2}, {"sequence_index": [[1]]}),
     "input count": ({"return_num_input_tokens": True}, {"num_input_tokens": [[2]]}),

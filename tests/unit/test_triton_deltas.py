@@ -112,6 +112,60 @@ def test_logprobs_of_messages_that_are_there_together_stay_with_their_tokens() -
     assert list(reader(logprobs=True).read(messages)) == [Delta(0, [5, 6], [-1.0, -2.0])]
 
 
+def floats(*values: float) -> bytes:
+    return struct.pack(f"<{len(values)}f", *values)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param([(-1.0,), (-1.0, -2.0), (-1.0, -2.0, -3.0)], id="all so far"),
+        pytest.param([(-1.0,), (-2.0,), (-3.0,)], id="of the new tokens"),
+    ],
+)
+def test_streamed_logprobs_are_those_of_their_tokens(sent: list[tuple[float, ...]]) -> None:
+    read = reader(logprobs=True)
+
+    messages = [token(at, output_log_probs=floats(*listed)) for at, listed in enumerate(sent)]
+
+    deltas = [delta for message in messages for delta in read.read([message])]
+    assert deltas == [Delta(0, [at], [-1.0 - at]) for at in range(3)]
+
+
+def test_logprobs_of_several_sequences_that_grow_at_once_stay_apart() -> None:
+    read = reader(logprobs=True, num_sequences=2)
+    messages = [
+        token(5, sequence_index=int32s(0), output_log_probs=floats(-1.0)),
+        token(6, sequence_index=int32s(1), output_log_probs=floats(-4.0)),
+        token(7, sequence_index=int32s(0), output_log_probs=floats(-1.0, -2.0)),
+        token(8, sequence_index=int32s(1), output_log_probs=floats(-4.0, -5.0)),
+    ]
+
+    assert list(read.read(messages)) == [
+        Delta(0, [5, 7], [-1.0, -2.0]),
+        Delta(1, [6, 8], [-4.0, -5.0]),
+    ]
+
+
+def test_of_several_beams_the_first_is_read() -> None:
+    message = streamed(
+        output_ids=int32s(5, 6, 7, 8),
+        sequence_length=int32s(2, 2),
+        output_log_probs=floats(-1.0, -2.0, -3.0, -4.0),
+    )
+
+    assert list(reader(logprobs=True).read([message])) == [Delta(0, [5, 6], [-1.0, -2.0])]
+
+
+def test_a_last_response_without_tokens_has_no_logprobs() -> None:
+    read = reader(logprobs=True)
+    read.read([token(5, output_log_probs=floats(-1.0))])
+
+    last = streamed(True, output_ids=b"", sequence_length=int32s(0), output_log_probs=floats(-1.0))
+
+    assert list(read.read([last])) == [Delta(0, [], [])]
+
+
 def test_an_empty_final_response_ends_without_a_delta() -> None:
     read = reader()
     read.read([token(5)])
@@ -173,10 +227,16 @@ def test_a_message_of_another_form_is_not_cut(other: bytes) -> None:
     logprobs=st.booleans(),
     num_tokens=st.integers(0, 40),
     padding=st.integers(0, 3),
+    before=st.integers(0, 3),
     drawn=st.data(),
 )
 def test_what_a_form_cuts_is_what_protobuf_parses(
-    outputs: list[str], logprobs: bool, num_tokens: int, padding: int, drawn: st.DataObject
+    outputs: list[str],
+    logprobs: bool,
+    num_tokens: int,
+    padding: int,
+    before: int,
+    drawn: st.DataObject,
 ) -> None:
     required = ["output_ids", "sequence_length", *(["output_log_probs"] if logprobs else [])]
     names = drawn.draw(st.permutations(required + outputs))
@@ -188,7 +248,7 @@ def test_what_a_form_cuts_is_what_protobuf_parses(
         contents: dict[str, Any] = {
             "output_ids": int32s(*numbers, *[-1] * padding),
             "sequence_length": int32s(num_tokens),
-            "output_log_probs": struct.pack(f"<{num_tokens}f", *numbers),
+            "output_log_probs": floats(*[0.5] * before, *numbers),
             "sequence_index": int32s(drawn.draw(st.integers(0, 2))),
             "kv_cache_reused_blocks": int32s(5),
             "other": b"as it was",
@@ -201,4 +261,5 @@ def test_what_a_form_cuts_is_what_protobuf_parses(
     deltas = [read.read([message]) for message in messages]
 
     assert deltas == [reader(logprobs=logprobs, num_sequences=3).read([m]) for m in messages]
-    assert read.num_parsed == (1 if num_tokens + padding < 32 else 3)
+    has_form = num_tokens + padding < 32 and not (logprobs and before)
+    assert read.num_parsed == (1 if has_form else 3)

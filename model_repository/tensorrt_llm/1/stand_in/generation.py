@@ -44,7 +44,6 @@ class Generation:
         self.request = request
         self.call = call
         self.sequences = [Sequence(request, i) for i in range(request.num_return_sequences)]
-        self._sums = [0.0] * len(self.sequences)
         self._metrics = PerfMetrics(arrival_time_ns=time.monotonic_ns())
 
     @property
@@ -63,22 +62,25 @@ class Generation:
         sequence.is_finished |= progress.is_finished
         self._note_token(progress)
         if self.request.streaming:
-            self._send(sequence, sequence.ids[-kept:] if kept else [], sequence.log_probs[-kept:])
+            self._send(sequence, sequence.ids[-kept:] if kept else [])
         elif sequence.is_finished:
-            self._send(sequence, sequence.ids, sequence.log_probs)
+            self._send(sequence, sequence.ids)
 
     def end_early(self) -> None:
         """Send an empty final response: the generation was stopped from outside."""
-        self.call.send(Delta(self.request, 0, [], [], self._sums[0]), True)
+        first = self.sequences[0]
+        self.call.send(Delta(self.request, 0, [], self._log_probs(first)), True)
 
-    def _send(self, sequence: Sequence, ids: list[int], log_probs: list[float]) -> None:
+    def _send(self, sequence: Sequence, ids: list[int]) -> None:
         if not ids and not sequence.is_finished:
             return
-        self._sums[sequence.index] += sum(log_probs)
         metrics = self._metrics if sequence.is_finished else None
-        total = self._sums[sequence.index]
-        delta = Delta(self.request, sequence.index, ids, log_probs, total, metrics)
+        log_probs = self._log_probs(sequence)
+        delta = Delta(self.request, sequence.index, ids, log_probs, metrics)
         self.call.send(delta, self.is_finished)
+
+    def _log_probs(self, sequence: Sequence) -> list[float]:
+        return list(sequence.log_probs) if self.request.return_log_probs else []
 
     def _note_token(self, progress: Progress) -> None:
         now = time.monotonic_ns()

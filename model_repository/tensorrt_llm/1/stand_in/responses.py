@@ -23,13 +23,17 @@ class PerfMetrics:
 
 @dataclass(frozen=True)
 class Delta:
-    """Tokens that sequence `index` gained; the last of a sequence carries the metrics."""
+    """Tokens that sequence `index` gained; the last of a sequence carries the metrics.
+
+    `log_probs` are those of all its tokens so far, if asked for: TensorRT-LLM streams tokens as
+    they come, but log probabilities as a list that grows (model_instance_state.cc of v0.19.0,
+    lines 1176-1195, over what trtGptModelInflightBatching.cpp sets at each step).
+    """
 
     request: Request
     index: int
     ids: list[int]
     log_probs: list[float]
-    cum_log_prob: float
     perf_metrics: PerfMetrics | None = None
 
     @property
@@ -55,7 +59,7 @@ def tensors(delta: Delta) -> dict[str, NDArray[Any]]:
     }
     if request.return_log_probs:
         named["output_log_probs"] = np.array([[delta.log_probs]], np.float32)
-        named["cum_log_probs"] = np.array([[delta.cum_log_prob]], np.float32)
+        named["cum_log_probs"] = np.array([[sum(delta.log_probs)]], np.float32)
     if request.num_return_sequences > 1:
         named["sequence_index"] = _one(delta.index)
     if request.return_num_input_tokens:
