@@ -51,6 +51,14 @@ def _unsupported(match: re.Match[str]) -> GatewayError:
     return UnsupportedParameter(f"{name!r} is not supported by this model's engine.", param=param)
 
 
+def _above_limit(match: re.Match[str]) -> GatewayError:
+    param = PARAMS.get(match[1])
+    name = param or match[1]
+    return UnsupportedParameter(
+        f"{name!r} can be at most {match[2]} with this model's engine.", param=param
+    )
+
+
 def _invalid_guide(match: re.Match[str]) -> GatewayError:
     return InvalidGuide(f"The engine cannot compile this grammar: {match[1].strip()}")
 
@@ -72,6 +80,7 @@ def _unavailable(_: re.Match[str]) -> GatewayError:
 
 
 MESSAGES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], GatewayError]], ...] = (
+    (re.compile(r"unsupported tensor '(\w+)': at most (\d+)"), _above_limit),
     (re.compile(r"unsupported tensor '(\w+)'"), _unsupported),
     (re.compile(r"invalid guide: (.*)", re.DOTALL), _invalid_guide),
     (re.compile(r"Prompt length \((\d+)\) exceeds maximum input length \((\d+)\)"), _context),

@@ -18,6 +18,7 @@ from gateway.triton.errors import error_from_message, error_from_status
     ("message", "error", "param"),
     [
         ("unsupported tensor 'embedding_bias': no", UnsupportedParameter, "logit_bias"),
+        ("unsupported tensor 'num_return_sequences': at most 64", UnsupportedParameter, "n"),
         ("invalid guide: Unsupported type", InvalidGuide, None),
         (
             "Prompt length (9000) exceeds maximum input length (8191). Set it higher",
@@ -37,6 +38,12 @@ def test_an_engine_message_becomes_the_error_it_means(
 
     assert type(result) is error
     assert result.param == param
+
+
+def test_a_number_above_what_the_engine_can_do_is_told_with_its_limit() -> None:
+    result = error_from_message("unsupported tensor 'num_return_sequences': at most 64", "an-id")
+
+    assert result.message == "'n' can be at most 64 with this model's engine."
 
 
 def test_the_text_of_an_unknown_failure_does_not_reach_the_caller() -> None:

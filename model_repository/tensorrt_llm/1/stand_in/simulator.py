@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from stand_in.contract import Refused, Request, Tensors
+from stand_in.contract import Refused, Request, Tensors, UnsupportedTensor
 from stand_in.engine import Progress
 from stand_in.script import Cost, Fault, Row, Script, SimulatorFile
 
@@ -102,7 +102,14 @@ class Simulator:
         if capacity and _kv_tokens(request) * request.num_return_sequences > capacity:
             raise Refused(f"the request needs more than the {capacity} tokens of the KV cache")
         if request.num_return_sequences > self._max_num_seqs:
-            raise Refused(f"tensor 'num_return_sequences' must be at most {self._max_num_seqs}")
+            raise UnsupportedTensor("num_return_sequences", f"at most {self._max_num_seqs}")
+
+    def is_prepared(self, request: Request) -> bool:
+        """True: a script is ready for everything."""
+        return True
+
+    def prepare(self, request: Request) -> None:
+        """Return: there is nothing to prepare."""
 
     def has_room(self, request: Request) -> bool:
         """Whether all sequences fit the batch, and the KV cache up to their last token."""
@@ -122,6 +129,11 @@ class Simulator:
         self._active[key] = SimulatedSequence(row, tokens, _kv_tokens(request), self._clock)
         if index == 0:
             self._prefill_tokens += len(request.input_ids)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there are sequences."""
+        return bool(self._active)
 
     def step(self) -> Iterator[Progress]:
         """Wait for as long as the step would take, then advance every sequence by one delta."""
@@ -146,6 +158,9 @@ class Simulator:
     def reset(self) -> None:
         """Forget every sequence."""
         self._active.clear()
+
+    def close(self) -> None:
+        """Return: there is nothing to end."""
 
     def _wait(self) -> None:
         cost = self._cost
