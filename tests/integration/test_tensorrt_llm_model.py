@@ -323,6 +323,26 @@ def test_a_guide_that_does_not_compile_is_refused_and_leaves_others_alone(
     assert first.ids + rest == greedy
 
 
+BOMB = '{"type": "string", "pattern": "^(([a-z]{1,100}){1,100}){1,100}$"}'
+
+
+def test_a_guide_that_takes_too_long_is_refused_while_others_are_answered(
+    client: Client, prompt: list[int], greedy: list[int]
+) -> None:
+    long = client.open(prompt, ENDLESS, "long", streaming=True)
+    tokens = read(long)
+    next(tokens)
+    bomb = client.open(prompt, 8, "bomb", **guided("json_schema", BOMB))
+
+    answers = [client.sequences(prompt, 24)[0] for _ in range(3)]
+
+    with pytest.raises(EngineError, match="invalid guide: it takes more than 4 s to compile"):
+        list(read(bomb))
+    assert answers == [greedy] * 3
+    assert next(tokens).ids
+    long.cancel()
+
+
 UNSUPPORTED: dict[str, Any] = {
     "beam_width": 2,
     "bad_words_list": [[5], [1]],
@@ -332,6 +352,7 @@ UNSUPPORTED: dict[str, Any] = {
     "return_context_logits": True,
     "runtime_top_p_decay": 0.5,
     "frequency_penalty": 2.5,
+    "num_return_sequences": 65,
 }
 
 

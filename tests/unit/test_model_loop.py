@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from stand_in.contract import Refused, Request, Tensors
+from stand_in.contract import Guide, Refused, Request, Tensors
 from stand_in.engine import Progress
 from stand_in.generation import Cancelled, QueueFull
 from stand_in.loop import Load, Loop
 from stand_in.responses import Delta
 
 PATIENCE_S = 5
+GOOD, BAD, KNOWN_BAD = Guide("regex", "good"), Guide("regex", "bad"), Guide("regex", "known")
 
 
 class ScriptedEngine:
@@ -22,6 +23,11 @@ class ScriptedEngine:
         self.active: dict[int, list[int]] = {}
         self.may_step = threading.Event()
         self.may_step.set()
+        self.leaving = 0
+        self.has_left = threading.Event()
+        self.was_idle = threading.Event()
+        self.preparing = threading.Event()
+        self.may_prepare = threading.Event()
 
     def check(self, tensors: Tensors, request: Request) -> None:
         raise NotImplementedError
@@ -29,19 +35,47 @@ class ScriptedEngine:
     def has_room(self, request: Request) -> bool:
         return len(self.active) + request.num_return_sequences <= self.slots
 
+    def is_prepared(self, request: Request) -> bool:
+        if request.guide == KNOWN_BAD:
+            raise Refused("invalid guide: known")
+        return request.guide is None
+
+    def prepare(self, request: Request) -> None:
+        self.preparing.set()
+        assert self.may_prepare.wait(PATIENCE_S)
+        if request.guide == BAD:
+            raise Refused("invalid guide: bad")
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.active or self.leaving)
+
+    def tidy(self) -> None:
+        self.was_idle.set()
+
+    def close(self) -> None:
+        self.may_prepare.set()
+
     def start(self, key: int, request: Request, index: int) -> None:
         if request.input_ids == (0,):
-            raise Refused("invalid guide: zero")
+            raise Refused("zero cannot start")
         self.active[key] = list(request.input_ids)
 
     def step(self) -> Iterator[Progress]:
         self.may_step.wait(0.01)
+        self._leave()
         for key, ids in list(self.active.items()) if self.may_step.is_set() else ():
             token = ids.pop(0)
             if token == 13:
                 raise RuntimeError("the step went wrong")
             error = "no room" if token == 99 else ""
             yield Progress(key, [token], [-0.5], is_finished=not ids, error=error)
+
+    def _leave(self) -> None:
+        if self.leaving:
+            self.leaving -= 1
+            if not self.leaving:
+                self.has_left.set()
 
     def stop(self, key: int) -> None:
         self.active.pop(key, None)
@@ -118,7 +152,13 @@ def test_an_answer_that_does_not_stream_is_sent_once(loop: Loop) -> None:
 
     assert caller.ids == [[5, 6, 7]]
     assert caller.deltas[0].log_probs == [-0.5] * 3
-    assert caller.deltas[0].cum_log_prob == -1.5
+
+
+def test_a_stream_carries_the_log_probs_of_all_tokens_so_far(loop: Loop) -> None:
+    caller = submit(loop, asking(5, 6, 7, end_id=7, streaming=True, return_log_probs=True))
+
+    assert caller.ids == [[5], [6], []]
+    assert [delta.log_probs for delta in caller.deltas] == [[-0.5], [-0.5] * 2, [-0.5] * 2]
 
 
 def test_several_sequences_are_each_sent(loop: Loop) -> None:
@@ -159,7 +199,7 @@ def test_a_request_that_cannot_start_is_refused_alone(loop: Loop) -> None:
     refused, fine = submit(loop, asking(0)), submit(loop, asking(5))
 
     assert fine.ids == [[5]]
-    assert [str(error) for error in refused.errors] == ["invalid guide: zero"]
+    assert [str(error) for error in refused.errors] == ["zero cannot start"]
 
 
 def test_the_newest_beyond_the_queue_are_refused_and_the_others_served_in_turn() -> None:
@@ -231,3 +271,99 @@ def test_closing_fails_what_is_in_flight(engine: ScriptedEngine) -> None:
 
     assert caller.ids == []
     assert "shutting down" in str(caller.errors[0])
+
+
+def test_others_are_answered_while_a_request_is_prepared(
+    loop: Loop, engine: ScriptedEngine, loads: list[Load]
+) -> None:
+    prepared = submit(loop, asking(5, 6, guide=GOOD))
+    assert engine.preparing.wait(PATIENCE_S)
+
+    assert submit(loop, asking(7, 8)).ids == [[7, 8]]
+
+    assert not prepared.has_ended.is_set()
+    assert Load(active=1, waiting=1) in loads
+    engine.may_prepare.set()
+    assert prepared.ids == [[5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("guide", "reason"),
+    [
+        pytest.param(BAD, "invalid guide: bad", id="found to be"),
+        pytest.param(KNOWN_BAD, "invalid guide: known", id="known to be"),
+    ],
+)
+def test_a_request_that_cannot_be_prepared_is_refused_alone(
+    loop: Loop, engine: ScriptedEngine, guide: Guide, reason: str
+) -> None:
+    engine.may_prepare.set()
+    refused, fine = submit(loop, asking(5, guide=guide)), submit(loop, asking(5))
+
+    assert fine.ids == [[5]]
+    assert refused.ids == []
+    assert [str(error) for error in refused.errors] == [reason]
+
+
+@pytest.mark.parametrize("ending", ["gone", "stopped"])
+def test_a_request_that_ends_while_it_is_prepared_never_starts(
+    loop: Loop, engine: ScriptedEngine, ending: str
+) -> None:
+    caller = submit(loop, asking(5, 6, guide=GOOD, id="one"))
+    assert engine.preparing.wait(PATIENCE_S)
+
+    if ending == "gone":
+        caller.is_gone = True
+    else:
+        loop.stop("one", Caller())
+
+    assert caller.has_ended.wait(PATIENCE_S)
+    engine.may_prepare.set()
+    assert submit(loop, asking(7, guide=GOOD)).ids == [[7]]
+    assert caller.deltas[1:] == []
+
+
+def test_more_than_can_be_prepared_in_time_are_refused_and_the_others_served(
+    loop: Loop, engine: ScriptedEngine
+) -> None:
+    callers = [submit(loop, asking(5, guide=GOOD)) for _ in range(65)]
+
+    assert callers[64].has_ended.wait(PATIENCE_S)
+    engine.may_prepare.set()
+
+    assert [caller.ids for caller in callers] == [[[5]]] * 64 + [[]]
+    assert isinstance(callers[64].errors[0], QueueFull)
+
+
+def test_closing_fails_what_is_being_prepared(loop: Loop, engine: ScriptedEngine) -> None:
+    callers = [submit(loop, asking(5, guide=GOOD)) for _ in range(2)]
+    assert engine.preparing.wait(PATIENCE_S)
+
+    loop.close()
+
+    assert [str(caller.errors[0]) for caller in callers] == ["the model is shutting down"] * 2
+
+
+def test_the_engine_goes_on_with_what_it_was_told_to_stop(
+    loop: Loop, engine: ScriptedEngine
+) -> None:
+    engine.leaving = 3
+
+    submit(loop, asking(5)).has_ended.wait(PATIENCE_S)
+
+    assert engine.has_left.wait(PATIENCE_S)
+
+
+def test_the_engine_may_tidy_up_where_there_is_nothing_to_do(
+    loop: Loop, engine: ScriptedEngine
+) -> None:
+    assert engine.was_idle.wait(PATIENCE_S)
+    engine.was_idle.clear()
+    engine.may_step.clear()
+
+    caller = submit(loop, asking(5, 6))
+
+    assert not engine.was_idle.is_set()
+    engine.may_step.set()
+    assert caller.ids == [[5, 6]]
+    assert engine.was_idle.wait(PATIENCE_S)

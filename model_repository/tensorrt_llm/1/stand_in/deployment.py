@@ -54,11 +54,13 @@ class Deployment:
         if self.engine == "openvino":
             from stand_in.openvino_engine import OpenVinoEngine
 
-            return OpenVinoEngine(
+            engine = OpenVinoEngine(
                 version / "model.gguf",
                 max_num_seqs=self.max_num_seqs,
                 reuses_kv_cache=self.reuses_kv_cache,
             )
+            engine.expect_guides()
+            return engine
         if self.engine == "simulated":
             from stand_in.simulator import Simulator
 

@@ -31,12 +31,28 @@ class Engine(Protocol):
         """
         ...
 
+    def is_prepared(self, request: Request) -> bool:
+        """Whether the request may start without `prepare`; raise Refused where it never may."""
+        ...
+
+    def prepare(self, request: Request) -> None:
+        """Do what the start of the request needs and takes long; raise Refused if it is in vain.
+
+        Called from one thread beside the loop's.
+        """
+        ...
+
     def has_room(self, request: Request) -> bool:
         """Whether all sequences of the request can start now."""
         ...
 
     def start(self, key: int, request: Request, index: int) -> None:
         """Begin sequence `index` of the request, to be called `key` from now on."""
+        ...
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything, be it for a sequence that was stopped."""
         ...
 
     def step(self) -> Iterable[Progress]:
@@ -49,4 +65,12 @@ class Engine(Protocol):
 
     def reset(self) -> None:
         """Forget every sequence, after a step that raised."""
+        ...
+
+    def tidy(self) -> None:
+        """Give back what has piled up; called where there is nothing to do."""
+        ...
+
+    def close(self) -> None:
+        """End what `prepare` does, from any thread; nothing is asked of the engine after."""
         ...

@@ -1,19 +1,25 @@
 """OpenVINO GenAI's continuous batching as an Engine: a real model on the CPU."""
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import openvino
 import openvino_genai
+from openvino_genai.py_openvino_genai import GenerationHandle
 
-from stand_in.contract import Guide, Refused, Request, Tensors, UnsupportedTensor, words
+from stand_in.contract import Refused, Request, Tensors, UnsupportedTensor, words
 from stand_in.engine import Progress
-from stand_in.guides import GuideCheck, structured_output
+from stand_in.guide_office import GuideOffice
+from stand_in.guide_trial import GuideTrial
+from stand_in.guides import structured_output
+from stand_in.kv_blocks import KvBlocks
+from stand_in.prefill import Prefills
 
-_CACHE_GB = 1
-_RECOVERY_STEPS = 3
+# 23,296 tokens: 1 GiB with SmolLM2-135M.
+_NUM_KV_BLOCKS = 728
+_MAX_GUIDES_BYTES = 512 << 20
+_MAX_BATCH_TOKENS = 256
 # In full precision, a sequence alone, in a batch or from a cached prefix differs by rounding only.
 _EXACT = {
     "INFERENCE_PRECISION_HINT": openvino.Type.f32,
@@ -29,73 +35,144 @@ class OpenVinoEngine:
     only single sequences; sequence i draws with seed + i.
     """
 
-    def __init__(self, model: Path, *, max_num_seqs: int, reuses_kv_cache: bool = True) -> None:
-        scheduler = openvino_genai.SchedulerConfig()
-        scheduler.cache_size = _CACHE_GB
-        scheduler.max_num_seqs = max_num_seqs
-        scheduler.dynamic_split_fuse = True
-        scheduler.enable_prefix_caching = reuses_kv_cache
-        self._pipeline = openvino_genai.ContinuousBatchingPipeline(model, scheduler, "CPU", _EXACT)
-        tokenizer = self._pipeline.get_tokenizer()
-        self._vocab_size = len(tokenizer.get_vocab())
-        self._guides = GuideCheck(tokenizer)
+    def __init__(
+        self,
+        model: Path,
+        *,
+        max_num_seqs: int,
+        reuses_kv_cache: bool = True,
+        num_kv_blocks: int = _NUM_KV_BLOCKS,
+        max_batch_tokens: int = _MAX_BATCH_TOKENS,
+        max_guides_bytes: int = _MAX_GUIDES_BYTES,
+    ) -> None:
+        self._model = model
         self._max_num_seqs = max_num_seqs
-        self._handles: dict[int, openvino_genai.GenerationHandle] = {}
-        self._warm_up()
+        self._max_guides_bytes = max_guides_bytes
+        self._scheduler = openvino_genai.SchedulerConfig()
+        self._scheduler.num_kv_blocks = num_kv_blocks
+        self._scheduler.max_num_seqs = max_num_seqs
+        self._scheduler.max_num_batched_tokens = max_batch_tokens
+        self._scheduler.dynamic_split_fuse = True
+        self._scheduler.enable_prefix_caching = reuses_kv_cache
+        self._trial = GuideTrial(model)
+        self._load()
 
     def check(self, tensors: Tensors, request: Request) -> None:
         """Return if the request can be honoured; raise Refused, naming the tensor, if not."""
         for token in request.input_ids:
             if not 0 <= token < self._vocab_size:
                 raise Refused(f"tensor 'input_ids' holds {token}, which is no token of the model")
-        if request.num_return_sequences > self._max_num_seqs:
-            raise UnsupportedTensor("num_return_sequences", f"at most {self._max_num_seqs}")
+        at_once = min(self._max_num_seqs, self._kv_blocks.most_at_once(len(request.input_ids)))
+        if request.num_return_sequences > at_once:
+            raise UnsupportedTensor("num_return_sequences", f"at most {at_once}")
         _check_decoding(tensors)
         _check_penalties(request)
 
+    def expect_guides(self) -> None:
+        """Make ready to compile guides, which the first would else wait some seconds for."""
+        self._trial.start()
+
+    def is_prepared(self, request: Request) -> bool:
+        """Whether its guide, if any, is compiled; raise Refused where it is known not to be."""
+        return request.guide is None or self._guides.is_known(request.guide)
+
+    def prepare(self, request: Request) -> None:
+        """Compile the guide: one that does not compile would fail every step of the pipeline."""
+        if request.guide is not None:
+            self._guides.compile(request.guide)
+
     def has_room(self, request: Request) -> bool:
         """Whether all sequences of the request can start now."""
-        return len(self._handles) + request.num_return_sequences <= self._max_num_seqs
+        count = request.num_return_sequences
+        if len(self._handles) + count > self._max_num_seqs:
+            return False
+        return self._kv_blocks.have_room(len(request.input_ids), count)
 
     def start(self, key: int, request: Request, index: int) -> None:
-        """Begin sequence `index` of the request; raise Refused if its guide does not compile."""
-        if request.guide is not None and index == 0:
-            self._check_guide(request.guide)
+        """Begin sequence `index` of the request, which is prepared."""
         prompt = openvino.Tensor(np.array([request.input_ids], np.int64))
         self._handles[key] = self._pipeline.add_request(key, prompt, _config(request, index))
+        self._prefills.add(key)
+        self._kv_blocks.add(key, len(request.input_ids))
 
-    def step(self) -> Iterator[Progress]:
+    @property
+    def has_work(self) -> bool:
+        """Whether a step has something to do, be it for a sequence that was stopped."""
+        return bool(self._handles or self._leaving)
+
+    def step(self) -> list[Progress]:
         """Advance every sequence by one token, or by a piece of its prompt."""
         self._pipeline.step()
-        for key, handle in list(self._handles.items()):
-            if handle.can_read():
+        progress = [*self._gained(self._handles)]
+        for left in [*self._gained(self._leaving)]:
+            self._cancel(left.key, self._leaving.pop(left.key))
+        return progress
+
+    def stop(self, key: int) -> None:
+        """Forget a sequence, whether it has finished or not.
+
+        Where it is stopped within a block of the KV cache, the pipeline first goes on with it to
+        its next token: it has already filed that block under all tokens that it is to hold, and
+        would give it, half empty, to whoever comes with the same prompt.
+        """
+        handle = self._handles.pop(key, None)
+        if handle is None:
+            return
+        if self._prefills.may_be_within_a_block(key):
+            self._leaving[key] = handle
+        else:
+            self._cancel(key, handle)
+
+    def reset(self) -> None:
+        """Forget every sequence and what is cached of prompts: load the model anew."""
+        del self._pipeline
+        self._load()
+
+    def tidy(self) -> None:
+        """Load the model anew where it holds too many compiled guides, which it never forgets."""
+        if self._guides.is_full:
+            self.reset()
+
+    def close(self) -> None:
+        """End the compiling of guides."""
+        self._trial.close()
+
+    def _cancel(self, key: int, handle: GenerationHandle) -> None:
+        handle.cancel()
+        self._prefills.remove(key)
+        self._kv_blocks.remove(key)
+
+    def _load(self) -> None:
+        self._handles: dict[int, GenerationHandle] = {}
+        self._leaving: dict[int, GenerationHandle] = {}
+        self._prefills = Prefills()
+        self._kv_blocks = KvBlocks(self._scheduler.num_kv_blocks)
+        self._pipeline = openvino_genai.ContinuousBatchingPipeline(
+            self._model, self._scheduler, "CPU", _EXACT
+        )
+        tokenizer = self._pipeline.get_tokenizer()
+        self._vocab_size = len(tokenizer.get_vocab())
+        self._guides = GuideOffice(tokenizer, self._trial, self._max_guides_bytes)
+        self._warm_up()
+
+    def _gained(self, handles: dict[int, GenerationHandle]) -> Iterator[Progress]:
+        for key, handle in handles.items():
+            has_token = handle.can_read()
+            self._prefills.note(key, has_token=has_token)
+            if has_token:
                 (output,) = handle.read().values()
+                self._kv_blocks.grow(key, len(output.generated_ids))
                 ended = output.finish_reason != openvino_genai.GenerationFinishReason.NONE
                 yield Progress(key, output.generated_ids, output.generated_log_probs, ended)
             elif handle.get_status() == openvino_genai.GenerationStatus.IGNORED:
+                self._prefills.remove(key)
                 yield Progress(key, [], [], error="the KV cache has no room for the prompt")
-
-    def stop(self, key: int) -> None:
-        """Forget a sequence, whether it has finished or not."""
-        if handle := self._handles.pop(key, None):
-            handle.cancel()
-
-    def reset(self) -> None:
-        """Forget every sequence, and let the pipeline do so: until then it would raise again."""
-        for key in list(self._handles):
-            self.stop(key)
-        for _ in range(_RECOVERY_STEPS):
-            with contextlib.suppress(RuntimeError):
-                self._pipeline.step()
-
-    def _check_guide(self, guide: Guide) -> None:
-        self._guides.check(guide)
 
     def _warm_up(self) -> None:
         self.start(0, Request(id="", input_ids=(0,), max_tokens=1), 0)
-        while self._pipeline.has_non_finished_requests():
-            self._pipeline.step()
-        self.stop(0)
+        while self._handles:
+            for progress in self.step():
+                self.stop(progress.key)
 
 
 def _check_decoding(tensors: Tensors) -> None:

@@ -159,6 +159,9 @@ class Simulator:
         """Forget every sequence."""
         self._active.clear()
 
+    def tidy(self) -> None:
+        """Return: nothing piles up."""
+
     def close(self) -> None:
         """Return: there is nothing to end."""
 
