@@ -22,6 +22,7 @@ def properties(count: int) -> dict[str, object]:
         pytest.param(Guide("json", ""), id="any json"),
         pytest.param(schema(properties(5)), id="small schema"),
         pytest.param(schema({"anyOf": [{"const": at} for at in range(20)]}), id="union"),
+        pytest.param(schema({"maxLength": 12, "minimum": 0, "maximum": 99}), id="bounds"),
         pytest.param(Guide("regex", "(yes|no|perhaps)"), id="choice"),
     ],
 )
@@ -32,11 +33,17 @@ def test_a_short_guide_that_nothing_multiplies_is_cheap(guide: Guide) -> None:
 @pytest.mark.parametrize(
     "guide",
     [
-        pytest.param(schema(properties(60)), id="many properties"),
+        pytest.param(schema(properties(50)), id="many properties"),
         pytest.param(schema({"enum": ["a" * 30] * 100}), id="long"),
         pytest.param(schema({"type": "string", "pattern": "(a{9}){9}"}), id="pattern"),
         pytest.param(schema([{"items": {"minItems": 10**6}}]), id="count deep inside"),
         pytest.param(schema({"$ref": "#"}), id="reference"),
+        pytest.param(schema({"maxLength": 33}), id="count"),
+        pytest.param(schema([{"maxLength": 30}] * 4), id="counts"),
+        pytest.param(schema([{"minLength": -90}, *[{"maxLength": 30}] * 4]), id="negative count"),
+        pytest.param(schema({"minimum": -(10**16)}), id="far bound"),
+        pytest.param(schema({"maxLength": "9"}), id="count that is none"),
+        pytest.param(schema([{"minimum": at} for at in range(21)]), id="ranges"),
         pytest.param(Guide("json_schema", "{"), id="not json"),
         pytest.param(Guide("json_schema", "[" * 2000), id="deep"),
         pytest.param(Guide("regex", "a{1,9999}"), id="counted"),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from stand_in.contract import Guide, Refused
 
-CPU_S = 4
+CPU_S = 10
 _AGAIN_S = 0.25
 _WALL_S = 120
 _START_S = 120
