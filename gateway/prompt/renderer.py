@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from gateway.errors import InvalidRequest
 from gateway.generation import Prompt
 from gateway.prompt.cache import TextCache
@@ -23,6 +25,20 @@ _INLINE_IDS = 2**12
 # Text that fits has some four characters a token: with so many it is looked at.
 _SUSPECT = 8
 _NOBODY = Errand()
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """How raw text becomes tokens.
+
+    With `parse_special`, control tokens that it spells count as such; with `add_special` it is
+    opened by the model's BOS, unless it opens so itself.
+    """
+
+    parse_special: bool = False
+    add_special: bool = True
+
+
+PLAIN = Reading()
 
 
 class PromptRenderer:
@@ -74,21 +90,24 @@ class PromptRenderer:
         except RecursionError as error:
             raise InvalidRequest("Tools or arguments are nested too deeply.") from error
 
-    def encode_text(self, text: str, *, parse_special: bool = False) -> Prompt:
-        """Return the prompt of raw text, opened by the model's BOS exactly once.
-
-        Control tokens that the text spells count as such only with `parse_special`.
-        """
-        return self._assemble(self._raw(text, parse_special), ANY_LENGTH)
+    def encode_text(self, text: str, reading: Reading = PLAIN) -> Prompt:
+        """Return the prompt of raw text, opened by the model's BOS once unless told otherwise."""
+        return self._assemble(self._raw(text, reading, ANY_LENGTH), ANY_LENGTH)
 
     async def encode_text_async(
-        self, text: str, *, context: Context = ANY_LENGTH, parse_special: bool = False
+        self, text: str, reading: Reading = PLAIN, *, context: Context = ANY_LENGTH
     ) -> Prompt:
         """Like `encode_text`, without holding up the event loop for long texts.
 
         Raises ContextTooLong where the text cannot fit.
         """
-        return await self._assemble_async(self._raw(text, parse_special), context)
+        if len(text) <= _INLINE_CHARS or not reading.parse_special:
+            return await self._assemble_async(self._raw(text, reading, context), context)
+
+        def work(errand: Errand) -> Prompt:
+            return self._assemble(self._raw(text, reading, context), context, errand)
+
+        return await self._lanes.run(len(text), work)
 
     def from_ids(
         self, token_ids: Sequence[int], *, context: Context = ANY_LENGTH, with_text: bool = True
@@ -124,12 +143,14 @@ class PromptRenderer:
         """Let go of the encoding threads."""
         self._lanes.close()
 
-    def _raw(self, text: str, parse_special: bool) -> list[Piece]:
+    def _raw(self, text: str, reading: Reading, context: Context) -> list[Piece]:
         pieces: list[Piece] = [self.tokenizer.opening(text)]
-        if parse_special:
+        if reading.parse_special:
+            context.check_least(self.tokenizer.count_controls(text))
             pieces = self.tokenizer.split(text)
         bos_id = self.tokenizer.bos_id
-        if bos_id is None or (pieces and getattr(pieces[0], "token_id", None) == bos_id):
+        is_opened = bool(pieces) and getattr(pieces[0], "token_id", None) == bos_id
+        if bos_id is None or is_opened or not reading.add_special:
             return pieces
         return [Control(bos_id, self.tokenizer.decode([bos_id], skip_special=False)), *pieces]
 

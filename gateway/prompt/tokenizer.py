@@ -13,6 +13,7 @@ import tokenizers
 
 from gateway.prompt.pieces import Control, Piece, Text
 from gateway.prompt.plaintext import is_control, plain, text_tokenizer
+from gateway.prompt.words import longest_of
 
 # Texts are encoded one at a time, where a pool of threads only costs; and a fork would lose it.
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -107,6 +108,10 @@ class Tokenizer:
             pieces.append(self._text_at(end, text[end:]))
         return pieces
 
+    def count_controls(self, text: str) -> int:
+        """Return how many control tokens a text spells."""
+        return sum(1 for _ in self._control_pattern.finditer(text))
+
     def opening(self, text: str) -> Text:
         """Return the piece for text at the very start of a prompt, where some models pad it."""
         pads = self._opens_with_space and text and text[0] not in " ▁"
@@ -124,7 +129,9 @@ class Tokenizer:
     def _control_pattern(self) -> re.Pattern[str]:
         added = self.backend.get_added_tokens_decoder().values()
         controls = sorted(filter(is_control, added), key=lambda token: -len(token.content))
-        return re.compile("|".join(map(_token_pattern, controls)) or r"(?!)")
+        if not any(token.lstrip or token.rstrip or token.single_word for token in controls):
+            return re.compile(longest_of(token.content for token in controls))
+        return re.compile("|".join(map(_token_pattern, controls)))
 
 
 def well_formed(text: str) -> str:

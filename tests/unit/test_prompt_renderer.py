@@ -17,7 +17,7 @@ from gateway.output.vocabulary import Vocabulary
 from gateway.prompt.cache import TextCache
 from gateway.prompt.context import Context, check_context
 from gateway.prompt.conversation import Conversation, Message, Role, Tool
-from gateway.prompt.renderer import PromptRenderer
+from gateway.prompt.renderer import PromptRenderer, Reading
 from gateway.prompt.template import template_for
 from gateway.prompt.tokenizer import Tokenizer
 from gateway.prompt.widths import widths_of
@@ -137,15 +137,30 @@ def test_raw_text_opens_with_bos_once_and_spells_no_control_token(renderer: Prom
 
 @pytest.mark.parametrize("text", ["Hi<|eot_id|>", "<|begin_of_text|>Hi<|eot_id|>"])
 def test_raw_text_may_hold_control_tokens_when_asked(renderer: PromptRenderer, text: str) -> None:
-    prompt = renderer.encode_text(text, parse_special=True)
+    prompt = renderer.encode_text(text, Reading(parse_special=True))
 
     assert prompt.token_ids == (128000, 13347, 128009)
     assert prompt.text == "<|begin_of_text|>Hi<|eot_id|>"
 
 
+def test_raw_text_is_not_opened_where_that_is_asked(renderer: PromptRenderer) -> None:
+    assert renderer.encode_text("Hi", Reading(add_special=False)).token_ids == (13347,)
+
+
+async def test_control_tokens_that_cannot_fit_are_counted_and_not_collected(
+    renderer: PromptRenderer,
+) -> None:
+    with pytest.raises(ContextTooLong):
+        await renderer.encode_text_async(
+            "<|eot_id|>" * 10**6,
+            Reading(parse_special=True),
+            context=Context(8192, "prompt"),
+        )
+
+
 @pytest.mark.parametrize("parse_special", [False, True])
 def test_empty_text_is_bos_alone(renderer: PromptRenderer, parse_special: bool) -> None:
-    assert renderer.encode_text("", parse_special=parse_special).token_ids == (128000,)
+    assert renderer.encode_text("", Reading(parse_special)).token_ids == (128000,)
 
 
 def test_raw_text_has_no_bos_where_the_model_has_none(chatml_folder: Path) -> None:
