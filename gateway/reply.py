@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 
 from gateway.engine import Engine, Feature, Generator
+from gateway.errors import EngineTimeout
 from gateway.generation import Delta, Finished, FinishReason, Generation, Item, TextDelta, Usage
 from gateway.output.answer import Answer
 from gateway.output.assistant import AssistantExtractor, echoes_of, turns_of
@@ -52,21 +53,33 @@ class Reply:
         """Yield events as the answer grows, once; the last step ends every choice.
 
         Closing the iterator cancels the generation, and so does meeting a stop string in every
-        choice. Raises what the engine raises.
+        choice. Raises what the engine raises; a deadline that passes with what had come by then.
         """
         answer = self._answer
-        async with aclosing(self._items) as items:
-            async for item in items:
-                if isinstance(item, Finished):
-                    self._cached_tokens = item.cached_tokens
-                    yield answer.finish(item)
-                    return
-                events = answer.push(item)
-                if answer.done:
-                    yield events + answer.cut()
-                    return
-                if events:
-                    yield events
+        try:
+            async with aclosing(self._items) as items:
+                async for item in items:
+                    if isinstance(item, Finished):
+                        self._cached_tokens = item.cached_tokens
+                        yield answer.finish(item)
+                        return
+                    events = answer.push(item)
+                    if answer.done:
+                        yield events + answer.cut()
+                        return
+                    if events:
+                        yield events
+        except EngineTimeout as error:
+            raise EngineTimeout(_late(answer.completion_tokens)) from error
+
+
+def _late(num_tokens: int) -> str:
+    """Say what became of an answer that a deadline cut. Engines send a whole one at its end."""
+    return (
+        f"The answer was not complete in time: of its tokens, {num_tokens} had come when the "
+        "deadline passed. Ask for fewer with 'max_tokens', or stream it: what has come of a "
+        "stream is kept."
+    )
 
 
 def assistant(engine: Engine, vocabulary: Vocabulary) -> Generator:

@@ -1,9 +1,12 @@
 """What each request parameter does, case by case: at its bounds, past them, where it is refused."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
+
+from jsonschema import Draft202012Validator
 
 from gateway.engine import Feature
 from gateway.generation import Delta, Generation, Guide, GuideKind, Item
@@ -54,6 +57,10 @@ def prompted(*parts: str) -> Check:
         assert [part for part in parts if part not in outcome.requests[0].prompt.text] == []
 
     return check
+
+
+def read_as(*token_ids: int) -> Check:
+    return sent(prompt__token_ids=token_ids)
 
 
 def ends_prompt(end: str) -> Check:
@@ -232,6 +239,61 @@ UNFINISHED = {
 GOES_ON = {**UNFINISHED, "continue_final_message": True}
 
 
+CALLS = [{"name": "weather", "parameters": {"city": "Paris"}}]
+LISTED_CALLS = (text(f"[{CALL}, {CALL}]"), stop())
+REPORT_SCHEMA = {
+    "type": "object",
+    "properties": {"report": {"$ref": "#/$defs/words"}},
+    "required": ["report"],
+    "additionalProperties": False,
+    "$defs": {"words": {"type": "string"}},
+}
+REPORT = {"type": "json_schema", "json_schema": {"name": "report", "schema": REPORT_SCHEMA}}
+REPORTED = (text('{"report":"x"}'), stop())
+FUNCTION_TURNS = [
+    {"role": "user", "content": "How is the weather in Paris?"},
+    {
+        "role": "assistant",
+        "content": None,
+        "function_call": {"name": "weather", "arguments": '{"city": "Paris"}'},
+    },
+    {"role": "function", "name": "weather", "content": "21 degrees"},
+]
+
+
+def bound_to(*answers: Any) -> Check:
+    """Expect a guide that lets pass these answers, and others of the same kinds alone."""
+    known = [CALLS, CALLS[0], {"report": "x"}]
+
+    def check(outcome: Outcome) -> None:
+        assert outcome.status == 200, outcome.body
+        guide = outcome.requests[0].guide
+        assert guide and guide.kind is GuideKind.JSON_SCHEMA
+        rules = Draft202012Validator(json.loads(guide.text))
+        assert all(map(rules.is_valid, answers))
+        others = [answer for answer in known if answer not in answers]
+        assert {"any": 1} in answers or not any(map(rules.is_valid, others))
+
+    return check
+
+
+def called_in_the_old_form(finish_reason: str) -> Check:
+    """Expect one call as `function_call`, and nothing of tools."""
+
+    def check(outcome: Outcome) -> None:
+        assert outcome.status == 200, outcome.body
+        [choice] = outcome.body["choices"]
+        assert choice["message"] == {
+            "role": "assistant",
+            "content": None,
+            "refusal": None,
+            "function_call": {"name": "weather", "arguments": '{"city": "Paris"}'},
+        }
+        assert choice["finish_reason"] == finish_reason
+
+    return check
+
+
 def calls(*names: str) -> Check:
     """Expect the answer to call these functions."""
 
@@ -326,7 +388,42 @@ CHAT = [
     Case("tool_choice", "sometimes", refused("tool_choice"), TOOLS),
     Case("tool_choice", "required", refused("tool_choice")),
     Case("tool_choice", {"type": "custom", "custom": {"name": "x"}}, refused("tool_choice"), TOOLS),
+    Case("response_format", REPORT, calls("weather"), TOOLS, ONE_CALL),
+    Case("response_format", REPORT, calls("weather", "weather"), TOOLS, LISTED_CALLS),
+    Case("response_format", REPORT, answered('{"report":"x"}', *CONTENT), TOOLS, REPORTED),
+    Case("response_format", REPORT, prompted("If you do not call a function", "report"), TOOLS),
+    Case("response_format", REPORT, bound_to(CALLS[0], {"report": "x"}, CALLS), TOOLS),
+    Case(
+        "response_format",
+        REPORT,
+        bound_to(CALLS[0], {"report": "x"}),
+        {**TOOLS, "parallel_tool_calls": False},
+    ),
+    Case("response_format", REPORT, bound_to(CALLS), {**TOOLS, "tool_choice": "required"}),
+    Case("response_format", REPORT, bound_to(CALLS[0]), {**TOOLS, "tool_choice": NAMED}),
+    Case("response_format", REPORT, bound_to({"report": "x"}), {**TOOLS, "tool_choice": "none"}),
+    Case("response_format", REPORT, calls("weather"), {**TOOLS, "tool_choice": ALLOWED}, ONE_CALL),
+    Case(
+        "response_format",
+        {"type": "json_object"},
+        bound_to(CALLS[0], {"any": 1}, CALLS),
+        TOOLS,
+    ),
+    Case("guided_json", REPORT_SCHEMA, bound_to(CALLS[0], {"report": "x"}, CALLS), TOOLS),
+    Case("guided_regex", "a+", calls(), TOOLS, ONE_CALL),
+    Case("guided_regex", "a+", bound_to(CALLS), {**TOOLS, "tool_choice": "required"}),
     Case("functions", [WEATHER], prompted("weather", "city")),
+    Case("functions", [WEATHER], called_in_the_old_form("function_call"), script=ONE_CALL),
+    Case("functions", [WEATHER], called_in_the_old_form("function_call"), script=TWO_CALLS),
+    Case("functions", [WEATHER], answered("Hi", *CONTENT)),
+    Case(
+        "function_call",
+        {"name": "weather"},
+        called_in_the_old_form("stop"),
+        {"functions": [WEATHER]},
+        ONE_CALL,
+    ),
+    Case("messages", FUNCTION_TURNS, prompted("weather", "Paris", "21 degrees")),
     Case("function_call", "none", not_told, {"functions": [WEATHER]}),
     Case("function_call", {"name": "weather"}, guided, {"functions": [WEATHER]}),
     Case("function_call", {"name": "x"}, refused("function_call"), {"functions": [WEATHER]}),
@@ -345,6 +442,8 @@ CHAT = [
     ),
     Case("echo", True, answered("OnHi", *CONTENT), GOES_ON),
     Case("echo", False, answered("Hi", *CONTENT), GOES_ON),
+    Case("add_special_tokens", False, answered("Hi", *CONTENT)),
+    Case("add_special_tokens", True, unsupported("add_special_tokens")),
     Case("modalities", ["text"], answered("Hi", *CONTENT)),
     Case("modalities", ["text", "audio"], unsupported("modalities")),
 ]
@@ -357,6 +456,10 @@ COMPLETION = [
     Case("include_stop_str_in_output", True, answered("one END", *TEXT), {"stop": "END"}, STOPPED),
     Case("prompt", "Yo", prompted("Yo")),
     Case("prompt", [89, 111], sent(prompt__token_ids=(89, 111))),
+    Case("parse_special_tokens", True, read_as(104, IM_END, 105), {"prompt": "h<|im_end|>i"}),
+    Case("parse_special_tokens", False, read_as(*b"h<|im_end|>i"), {"prompt": "h<|im_end|>i"}),
+    Case("add_special_tokens", False, read_as(*b"Hi")),
+    Case("add_special_tokens", True, read_as(*b"Hi")),
     Case("prompt", [89.0, 111.0], sent(prompt__token_ids=(89, 111))),
     Case("prompt", "", refused("prompt")),
     Case("prompt", [], refused("prompt")),

@@ -1,16 +1,22 @@
 """Tool choice, enforced: the grammar whose every text is a call the `json` parser reads.
 
 A call that must come is enforced from its first character. Under `auto` an answer may be any
-text, so there is no grammar to give, for `strict` tools neither.
+text, so there is no grammar to give, for `strict` tools neither; unless that text is bound to a
+form of its own.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
+from gateway.errors import InvalidRequest
 from gateway.generation import Guide, GuideKind
 from gateway.guides.forms import json_text
 from gateway.output.tools.choice import Allowed, Named, Required, ToolChoice
 from gateway.prompt.conversation import Tool
+
+_ANSWER = "answer"
 
 
 def guide_for(tools: Sequence[Tool], choice: ToolChoice, parallel: bool) -> Guide | None:
@@ -22,11 +28,33 @@ def guide_for(tools: Sequence[Tool], choice: ToolChoice, parallel: bool) -> Guid
     called = [tool for tool in tools if tool.name in names]
     if not called:
         return None
-    call = _any_of([_call(tool.name, _place(i)) for i, tool in enumerate(called)])
+    call = _any_of(_calls(called))
     several = parallel and not isinstance(choice, Named)
-    schema = {"type": "array", "minItems": 1, "items": call} if several else call
-    parameters = {_key(i): _parameters(tool, _place(i)) for i, tool in enumerate(called)}
-    return Guide(GuideKind.JSON_SCHEMA, json_text({**schema, "$defs": parameters}, "tools"))
+    schema = _several(call) if several else call
+    return _guide({**schema, "$defs": _definitions(called)})
+
+
+def guide_beside(tools: Sequence[Tool], guide: Guide, parallel: bool) -> Guide | None:
+    """Return the guide of an answer that is a call of a tool, or a text that `guide` lets pass.
+
+    None where the two cannot be one grammar: `guide` is not one of JSON. Raises InvalidRequest
+    for a schema that is nested beyond reason.
+    """
+    if guide.kind not in (GuideKind.JSON, GuideKind.JSON_SCHEMA):
+        return None
+    answer = orjson.loads(guide.text) if guide.text else {"type": "object"}
+    calls = _calls(tools)
+    several = [_several(_any_of(calls))] if parallel else []
+    forms = [*calls, *several, {"$ref": _place(_ANSWER)}]
+    try:
+        moved = _move_references(answer, _place(_ANSWER))
+    except RecursionError as error:
+        raise InvalidRequest("The schema is nested too deeply.", param=guide.source) from error
+    return _guide({"anyOf": forms, "$defs": {_ANSWER: moved, **_definitions(tools)}})
+
+
+def _guide(schema: Mapping[str, Any]) -> Guide:
+    return Guide(GuideKind.JSON_SCHEMA, json_text(schema, "tools"))
 
 
 def _callable_names(tools: Sequence[Tool], choice: ToolChoice) -> tuple[str, ...]:
@@ -42,9 +70,21 @@ def _key(position: int) -> str:
     return f"parameters_{position}"
 
 
-def _place(position: int) -> str:
-    """Where a tool's parameters stand: engines follow references through objects, not arrays."""
-    return f"#/$defs/{_key(position)}"
+def _place(key: str) -> str:
+    """Where a part stands: engines follow references through objects, not arrays."""
+    return f"#/$defs/{key}"
+
+
+def _calls(tools: Sequence[Tool]) -> list[dict[str, Any]]:
+    return [_call(tool.name, _place(_key(i))) for i, tool in enumerate(tools)]
+
+
+def _definitions(tools: Sequence[Tool]) -> dict[str, Any]:
+    return {_key(i): _parameters(tool, _place(_key(i))) for i, tool in enumerate(tools)}
+
+
+def _several(call: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "minItems": 1, "items": call}
 
 
 def _any_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:

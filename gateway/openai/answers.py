@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.openai.parts import DEPRECATED
+
 
 class AnswerModel(BaseModel):
     """Every field that can occur is listed."""
@@ -53,13 +55,16 @@ class AssistantMessage(AnswerModel):
     content: str | None
     refusal: None
     tool_calls: list[ToolCallAnswer] = []
+    function_call: FunctionCallAnswer | None = Field(
+        None, description="With functions.", json_schema_extra=DEPRECATED
+    )
 
 
 class ChatChoice(AnswerModel):
     index: int
     message: AssistantMessage
     logprobs: ChatLogprobs | None
-    finish_reason: Literal["stop", "length", "tool_calls"]
+    finish_reason: Literal["stop", "length", "tool_calls", "function_call"]
     token_ids: list[int] = Field([], description="Extension: with return_token_ids.")
 
 
@@ -93,13 +98,16 @@ class ChatDelta(AnswerModel):
     content: str = ""
     refusal: None = None
     tool_calls: list[ToolCallPart] = []
+    function_call: FunctionCallPart | None = Field(
+        None, description="With functions.", json_schema_extra=DEPRECATED
+    )
 
 
 class ChatChunkChoice(AnswerModel):
     index: int
     delta: ChatDelta
     logprobs: ChatLogprobs | None
-    finish_reason: Literal["stop", "length", "tool_calls"] | None
+    finish_reason: Literal["stop", "length", "tool_calls", "function_call"] | None
     token_ids: list[int] = Field([], description="Extension: with return_token_ids.")
 
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 
 from gateway.errors import GatewayError
+from gateway.openai.calls import Call, CallForm
 from gateway.openai.chat_task import ChatTask
 from gateway.openai.chunks import DONE, ChunkWriter, error_frame
 from gateway.openai.shapes import JsonObject, logprobs_object, usage_object
-from gateway.output.answer import Answer
+from gateway.output.answer import Answer, AnswerSpec
 from gateway.output.events import (
     Content,
     Event,
@@ -39,9 +40,8 @@ class ChatFrames:
     __slots__ = ("_opening", "_reply", "_usage_at_end", "_writer", "steps")
 
     def __init__(self, task: ChatTask, reply: Reply) -> None:
-        self._writer = ChunkWriter(
-            chat_head(task, "chat.completion.chunk"), task.stream_usage, task.spec.logprobs
-        )
+        head = chat_head(task, "chat.completion.chunk")
+        self._writer = ChunkWriter(head, task.stream_usage, task.spec.logprobs, task.calls)
         self._opening = self._writer.opening(task.spec.num_choices, reply.prompt_token_ids, reply)
         self._opening += self._writer.events(echo_events(task), reply)
         self._usage_at_end = task.stream_usage.at_end
@@ -71,7 +71,7 @@ async def collect_chat(task: ChatTask, reply: Reply) -> JsonObject:
     spec = task.spec
     completion = {
         **chat_head(task, "chat.completion"),
-        "choices": [choice.render(spec.logprobs, spec.return_token_ids) for choice in choices],
+        "choices": [choice.render(spec, task.calls) for choice in choices],
         "usage": usage_object(reply.usage),
     }
     if spec.return_token_ids:
@@ -98,23 +98,12 @@ def chat_head(task: ChatTask, kind: str) -> JsonObject:
 
 
 @dataclass(slots=True)
-class _Call:
-    id: str
-    name: str
-    arguments: list[str] = field(default_factory=list)
-
-    def render(self) -> JsonObject:
-        function = {"name": self.name, "arguments": "".join(self.arguments)}
-        return {"id": self.id, "type": "function", "function": function}
-
-
-@dataclass(slots=True)
 class _Choice:
     """What has come of one choice so far."""
 
     index: int
     texts: list[str] = field(default_factory=list)
-    calls: list[_Call] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
     cause: StopCause = StopCause.STOP
@@ -125,13 +114,13 @@ class _Choice:
             self.logprobs += event.logprobs
             self.token_ids += event.token_ids
         elif isinstance(event, ToolCallBegin):
-            self.calls.append(_Call(event.id, event.name))
+            self.calls.append(Call(event.id, event.name))
         elif isinstance(event, ToolCallArguments):
             self.calls[event.position].arguments.append(event.text)
         else:
             self.cause = event.cause
 
-    def render(self, has_logprobs: bool, has_token_ids: bool) -> JsonObject:
+    def render(self, spec: AnswerSpec, form: CallForm) -> JsonObject:
         text = "".join(self.texts)
         message: JsonObject = {
             "role": "assistant",
@@ -139,13 +128,13 @@ class _Choice:
             "refusal": None,
         }
         if self.calls:
-            message["tool_calls"] = [call.render() for call in self.calls]
+            message |= form.message(self.calls)
         choice: JsonObject = {
             "index": self.index,
             "message": message,
-            "logprobs": logprobs_object(self.logprobs) if has_logprobs else None,
-            "finish_reason": self.cause.value,
+            "logprobs": logprobs_object(self.logprobs) if spec.logprobs else None,
+            "finish_reason": form.reason(self.cause),
         }
-        if has_token_ids:
+        if spec.return_token_ids:
             choice["token_ids"] = self.token_ids
         return choice

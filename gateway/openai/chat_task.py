@@ -5,6 +5,7 @@ import msgspec
 from gateway.engine import Feature
 from gateway.errors import InvalidRequest, UnsupportedParameter
 from gateway.models import Model
+from gateway.openai.calls import FUNCTION_CALL, TOOL_CALLS, CallForm
 from gateway.openai.chunks import StreamUsage
 from gateway.openai.draft import (
     Draft,
@@ -19,12 +20,15 @@ from gateway.openai.messages import parse_conversation
 from gateway.openai.schemas import ChatCompletionRequest
 from gateway.openai.tools import offered, parse_tool_choice, parse_tools
 from gateway.output.answer import AnswerSpec
-from gateway.output.tools.choice import Auto, NoTools, ToolChoice
+from gateway.prompt.answer_form import tell_form
 from gateway.prompt.conversation import Conversation
 
 
 class ChatTask(msgspec.Struct, frozen=True):
-    """One chat request, understood. `echo` is text that the answer repeats before its own."""
+    """One chat request, understood.
+
+    `calls` is how its answer writes them; `echo` is text that the answer repeats before its own.
+    """
 
     model: Model
     conversation: Conversation
@@ -32,6 +36,7 @@ class ChatTask(msgspec.Struct, frozen=True):
     spec: AnswerSpec
     is_stream: bool
     stream_usage: StreamUsage
+    calls: CallForm
     echo: str
 
 
@@ -45,39 +50,38 @@ def parse_chat(body: ChatCompletionRequest, model: Model, strict: bool) -> ChatT
     _check_outputs(body, model)
     tools = parse_tools(body)
     choice = parse_tool_choice(body, tools)
-    guide = parse_chat_guide(body, tools, choice, model)
+    is_legacy = bool(body.functions) and not body.tools
+    is_parallel = body.parallel_tool_calls is not False and not is_legacy
+    shown = offered(tools, choice)
+    form = parse_chat_guide(body, shown, choice, is_parallel, model)
     spec = AnswerSpec(
         num_choices=body.n or 1,
         stops=parse_stops(body),
         include_stop=bool(body.include_stop_str_in_output),
         skip_special=body.skip_special_tokens is not False,
-        parser=_parser(choice, is_guided=guide is not None, model=model),
-        tools=tuple(tool.name for tool in offered(tools, choice)),
+        parser=form.parser,
+        tools=tuple(tool.name for tool in shown),
         tool_choice=choice,
-        parallel_tool_calls=body.parallel_tool_calls is not False,
+        parallel_tool_calls=is_parallel,
         logprobs=bool(body.logprobs),
         return_token_ids=bool(body.return_token_ids),
     )
     max_tokens = body.max_completion_tokens or body.max_tokens
-    conversation = parse_conversation(body, body.messages, offered(tools, choice))
+    conversation = parse_conversation(body, body.messages, shown)
     echo = conversation.messages[-1].content if _echoes(body) else ""
     check_echo([echo], spec.num_choices)
+    if form.text:
+        conversation = tell_form(conversation, form.text.text)
     return ChatTask(
         model=model,
         conversation=conversation,
-        draft=parse_draft(body, model, spec, guide, max_tokens, source="messages"),
+        draft=parse_draft(body, model, spec, form.guide, max_tokens, source="messages"),
         spec=spec,
         is_stream=bool(body.stream),
         stream_usage=parse_stream_usage(body),
+        calls=FUNCTION_CALL if is_legacy else TOOL_CALLS,
         echo=echo,
     )
-
-
-def _parser(choice: ToolChoice, is_guided: bool, model: Model) -> str | None:
-    """Return the format of tool calls: a grammar yields plain JSON, calls or an answer."""
-    if isinstance(choice, NoTools) or (is_guided and isinstance(choice, Auto)):
-        return None
-    return "json" if is_guided else model.tool_parser
 
 
 def _echoes(body: ChatCompletionRequest) -> bool:
@@ -87,6 +91,11 @@ def _echoes(body: ChatCompletionRequest) -> bool:
 def _check_outputs(body: ChatCompletionRequest, model: Model) -> None:
     if body.modalities not in (None, [], ["text"]):
         raise UnsupportedParameter("Only text is produced here.", param="modalities")
+    if body.add_special_tokens:
+        raise UnsupportedParameter(
+            "'add_special_tokens' is for raw text: in a chat the template writes them.",
+            param="add_special_tokens",
+        )
     if body.top_logprobs is not None and not body.logprobs:
         raise InvalidRequest("'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
     if body.top_logprobs:

@@ -8,6 +8,7 @@ import orjson
 
 from gateway.errors import GatewayError
 from gateway.generation import Usage
+from gateway.openai.calls import TOOL_CALLS, CallForm
 from gateway.openai.shapes import JsonObject, error_object, logprobs_object, usage_object
 from gateway.output.events import (
     ChoiceEnd,
@@ -50,11 +51,19 @@ class ChunkWriter:
         "_after",
         "_always",
         "_before",
+        "_calls",
         "_content_before",
         "_has_logprobs",
     )
 
-    def __init__(self, head: JsonObject, stream_usage: StreamUsage, has_logprobs: bool) -> None:
+    def __init__(
+        self,
+        head: JsonObject,
+        stream_usage: StreamUsage,
+        has_logprobs: bool,
+        calls: CallForm = TOOL_CALLS,
+    ) -> None:
+        self._calls = calls
         self._before = b"data: " + orjson.dumps(head)[:-1] + b',"choices":['
         self._after = b',"usage":null}\n\n' if stream_usage.at_end else b"}\n\n"
         self._always = stream_usage.always
@@ -106,20 +115,13 @@ class ChunkWriter:
         return self._frame(event.index, {"content": event.text}, logprobs=logprobs, **extras)
 
     def _tool_call_begin(self, event: ToolCallBegin) -> bytes:
-        call = {
-            "index": event.position,
-            "id": event.id,
-            "type": "function",
-            "function": {"name": event.name, "arguments": ""},
-        }
-        return self._frame(event.index, {"tool_calls": [call]})
+        return self._frame(event.index, self._calls.begin(event))
 
     def _tool_call_arguments(self, event: ToolCallArguments) -> bytes:
-        call = {"index": event.position, "function": {"arguments": event.text}}
-        return self._frame(event.index, {"tool_calls": [call]})
+        return self._frame(event.index, self._calls.arguments(event))
 
     def _choice_end(self, event: ChoiceEnd) -> bytes:
-        return self._frame(event.index, {}, finish_reason=event.cause.value)
+        return self._frame(event.index, {}, finish_reason=self._calls.reason(event.cause))
 
     def _frame(
         self,

@@ -15,8 +15,9 @@ from gateway.openai.draft import (
     parse_stream_usage,
 )
 from gateway.openai.guides import parse_guide
-from gateway.openai.schemas import CompletionRequest
+from gateway.openai.schemas import CompletionRequest, TokenizeRequest
 from gateway.output.answer import AnswerSpec
+from gateway.prompt.renderer import Reading
 from gateway.traffic.size import MAX_CHOICES
 
 GivenPrompt = str | list[int]
@@ -30,6 +31,7 @@ class CompletionTask(msgspec.Struct, frozen=True):
 
     model: Model
     prompts: tuple[GivenPrompt, ...]
+    reading: Reading
     draft: Draft
     spec: AnswerSpec
     n: int
@@ -43,10 +45,10 @@ class CompletionTask(msgspec.Struct, frozen=True):
         return self.spec.num_choices
 
     async def render(self, given: GivenPrompt) -> Prompt:
-        """Return a prompt; text is opened by the model's BOS once, ids are taken as they are."""
+        """Return a prompt; ids are taken as they are."""
         renderer, context = self.model.renderer, self.model.context("prompt")
         if isinstance(given, str):
-            return await renderer.encode_text_async(given, context=context)
+            return await renderer.encode_text_async(given, self.reading, context=context)
         with_text = Feature.TOKEN_IDS not in self.model.engine.features
         return renderer.from_ids(given, context=context, with_text=with_text)
 
@@ -79,6 +81,7 @@ def parse_completion(body: CompletionRequest, model: Model, strict: bool) -> Com
     return CompletionTask(
         model=model,
         prompts=prompts,
+        reading=parse_reading(body),
         draft=parse_draft(body, model, spec, guide, body.max_tokens, source="prompt"),
         spec=spec,
         n=n,
@@ -87,6 +90,11 @@ def parse_completion(body: CompletionRequest, model: Model, strict: bool) -> Com
         is_stream=bool(body.stream),
         stream_usage=parse_stream_usage(body),
     )
+
+
+def parse_reading(body: CompletionRequest | TokenizeRequest) -> Reading:
+    """Return how text becomes tokens."""
+    return Reading(bool(body.parse_special_tokens), body.add_special_tokens is not False)
 
 
 def parse_prompts(body: CompletionRequest) -> tuple[GivenPrompt, ...]:

@@ -1,12 +1,13 @@
-"""Which grammar, if any, a request binds its answer to. One source at a time."""
+"""Which grammar, if any, a request binds its answer to. One form at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from gateway.engine import Feature
 from gateway.errors import InvalidRequest
 from gateway.generation import Guide
-from gateway.guides.calls import guide_for
+from gateway.guides.calls import guide_beside, guide_for
 from gateway.guides.forms import (
     choice_guide,
     grammar_guide,
@@ -21,41 +22,68 @@ from gateway.openai.schemas import ChatCompletionRequest, GenerationRequest
 from gateway.output.tools.choice import ToolChoice
 from gateway.prompt.conversation import Tool
 
-Source = tuple[str, Guide]
+
+class ChatForm(NamedTuple):
+    """What an answer is bound to, the format of its calls, and what it is if it has none.
+
+    `parser` is None where the answer is text; `text` is there where the model has to be told.
+    """
+
+    guide: Guide | None
+    parser: str | None
+    text: Guide | None = None
 
 
 def parse_guide(body: GenerationRequest, model: Model) -> Guide | None:
     """Return the guide of a text completion. Raises as `parse_chat_guide` does."""
-    return _only(list(_requested(body)), model)
+    return _offered(_form(body), model)
 
 
 def parse_chat_guide(
-    body: ChatCompletionRequest, tools: tuple[Tool, ...], choice: ToolChoice, model: Model
-) -> Guide | None:
-    """Return the guide of a chat: what was asked for, or what makes a tool call certain.
+    body: ChatCompletionRequest,
+    tools: Sequence[Tool],
+    choice: ToolChoice,
+    is_parallel: bool,
+    model: Model,
+) -> ChatForm:
+    """Return what a chat's answer is bound to, and how calls in it are read.
 
-    Raises InvalidRequest for two at once, UnsupportedParameter where the engine has no guided
-    decoding: a model that cannot be held to a form is never let loose instead.
+    `tools` are those on offer. A call that must come is bound to the tools alone. Where the model
+    decides, the answer is a call or has the form that was asked for; a form that is not JSON
+    leaves no room for a call.
+
+    Raises InvalidRequest for two forms at once, UnsupportedParameter where the engine has no
+    guided decoding: a model that cannot be held to a form is never let loose instead.
     """
-    calls = guide_for(tools, choice, body.parallel_tool_calls is not False)
-    forced = [("tool_choice", calls)] if calls else []
-    return _only([*_requested(body), *forced], model)
+    form = _form(body)
+    if calls := guide_for(tools, choice, is_parallel):
+        return ChatForm(_offered(replace(calls, source="tool_choice"), model), "json")
+    if not tools or form is None:
+        return ChatForm(_offered(form, model), model.tool_parser if tools else None)
+    beside = guide_beside(tools, form, is_parallel)
+    if beside is None:
+        return ChatForm(_offered(form, model), None)
+    return ChatForm(_offered(replace(beside, source=form.source), model), "json", form)
 
 
-def _only(sources: list[Source], model: Model) -> Guide | None:
-    if not sources:
-        return None
-    param, guide = sources[0]
-    if len(sources) > 1:
+def _offered(guide: Guide | None, model: Model) -> Guide | None:
+    if guide:
+        model.require(Feature.GUIDED_DECODING, guide.source)
+    return guide
+
+
+def _form(body: GenerationRequest) -> Guide | None:
+    """Return the form that a body asks for."""
+    forms = [replace(guide, source=param) for param, guide in _requested(body)]
+    if len(forms) > 1:
+        first, second = forms[0].source, forms[1].source
         raise InvalidRequest(
-            f"{param!r} and {sources[1][0]!r} both decide the answer's form: give one.",
-            param=sources[1][0],
+            f"{first!r} and {second!r} both decide the answer's form: give one.", param=second
         )
-    model.require(Feature.GUIDED_DECODING, param)
-    return replace(guide, source=param)
+    return forms[0] if forms else None
 
 
-def _requested(body: GenerationRequest) -> Iterator[Source]:
+def _requested(body: GenerationRequest) -> Iterator[tuple[str, Guide]]:
     if body.response_format and body.response_format.type != "text":
         yield "response_format", _format_guide(body.response_format)
     if body.guided_json is not None:

@@ -49,7 +49,8 @@ def parse_message(message: ChatMessage, where: str) -> Message:
             "A tool message needs the id of the call it answers.", param=f"{where}.tool_call_id"
         )
     tool_calls = tuple(_tool_calls(message, where))
-    if message.content is None and not tool_calls and message.role != "assistant":
+    may_be_silent = tool_calls or message.role in ("assistant", "function")
+    if message.content is None and not may_be_silent:
         raise InvalidRequest("A message needs content.", param=f"{where}.content")
     return Message(
         role=Role.TOOL if message.role == "function" else Role(message.role),

@@ -131,10 +131,14 @@ class ConversationFields(RequestModel):
         "To force a call needs guided decoding.",
     )
     functions: Functions | None = Field(
-        None, description="Read as tools.", json_schema_extra=DEPRECATED
+        None,
+        description="Read as tools; the answer has function_call.",
+        json_schema_extra=DEPRECATED,
     )
     function_call: Word | JsonObject | None = Field(
-        None, description="Read as tool_choice.", json_schema_extra=DEPRECATED
+        None,
+        description="Read as tool_choice; a call that it forces ends with stop.",
+        json_schema_extra=DEPRECATED,
     )
     reasoning_effort: Word | None = Field(None, description="Handed to the chat template.")
     chat_template_kwargs: JsonObject | None = Field(

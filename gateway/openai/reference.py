@@ -29,7 +29,7 @@ ERRORS = {
     429: "There is no room now; `Retry-After` says when to come back.",
     500: "The gateway or the engine failed.",
     503: "The engine cannot be reached yet; `Retry-After` says when to come back.",
-    504: "The answer was not complete in time.",
+    504: "The answer was not complete in time; the text tells how many tokens had come.",
 }
 READING = (400, 404, 408, 413, 500, 503)
 GENERATING = (*READING, 429, 504)

@@ -127,7 +127,9 @@ class GenerationRequest(RequestModel):
         description="Extension: prompt_token_ids, and token_ids in every choice. "
         "Needs an engine that returns token ids.",
     )
-    response_format: ResponseFormat | None = Field(None, description="Needs guided decoding.")
+    response_format: ResponseFormat | None = Field(
+        None, description="What text must be; calls stay possible. Needs guided decoding."
+    )
     guided_json: JsonObject | SchemaText | None = Field(
         None, description="Extension: a JSON schema. Needs guided decoding."
     )
@@ -164,6 +166,9 @@ class ChatCompletionRequest(ConversationFields, GenerationRequest):
     parallel_tool_calls: bool | None = Field(
         None, description="False keeps the first call only. Default true."
     )
+    add_special_tokens: bool | None = Field(
+        None, description="Refused unless false: the chat template writes them. Extension."
+    )
     modalities: Modalities | None = Field(None, description="Refused unless it is text alone.")
     echo: bool | None = Field(
         None, description="Extension: with continue_final_message, repeat that message."
@@ -191,6 +196,14 @@ class CompletionRequest(GenerationRequest):
         "Needs the engine's num_return_sequences and return_log_probs.",
     )
     suffix: Text | None = Field(None, description="Refused unless empty.")
+    parse_special_tokens: bool | None = Field(
+        None,
+        description="Extension: read control tokens that the text spells. Default false: "
+        "whoever writes a part of the text could end a turn and open another.",
+    )
+    add_special_tokens: bool | None = Field(
+        None, description="Extension: open text with the model's BOS. Default true."
+    )
 
 
 class TokenizeRequest(ConversationFields):
@@ -199,6 +212,14 @@ class TokenizeRequest(ConversationFields):
     model: ModelId
     prompt: Text | None = Field(None, description="Raw text, as a completion takes it.")
     messages: Messages | None = Field(None, description="A conversation, as chat takes it.")
+    parse_special_tokens: bool | None = Field(
+        None,
+        description="Extension: read control tokens that the prompt spells. Default false: "
+        "whoever writes a part of the text could end a turn and open another.",
+    )
+    add_special_tokens: bool | None = Field(
+        None, description="Extension: open the prompt with the model's BOS. Default true."
+    )
 
 
 class DetokenizeRequest(RequestModel):

@@ -3,6 +3,7 @@
 from gateway.errors import InvalidRequest
 from gateway.generation import Prompt
 from gateway.models import Model
+from gateway.openai.completion_task import parse_reading
 from gateway.openai.messages import parse_conversation
 from gateway.openai.schemas import DetokenizeRequest, TokenizeRequest
 from gateway.openai.shapes import JsonObject
@@ -34,7 +35,8 @@ async def _render(body: TokenizeRequest, model: Model) -> Prompt:
         raise InvalidRequest("Give either 'prompt' or 'messages'.", param="prompt")
     if body.messages is None:
         context = model.countable("prompt")
-        return await model.renderer.encode_text_async(body.prompt or "", context=context)
+        reading = parse_reading(body)
+        return await model.renderer.encode_text_async(body.prompt or "", reading, context=context)
     tools = parse_tools(body)
     shown = offered(tools, parse_tool_choice(body, tools))
     conversation = parse_conversation(body, body.messages, shown)

@@ -66,7 +66,7 @@ def completion_body(
     request: completion_pb2.CompletionRequest, is_stream: bool
 ) -> CompletionRequest:
     """Return the body that asks the same over HTTP. Raises InvalidRequest."""
-    body = {**_generation(request, is_stream), "echo": request.echo}
+    body = {**_generation(request, is_stream), **_reading(request), "echo": request.echo}
     body["prompt"] = _prompts(request)
     if body.pop("logprobs", False):
         body["logprobs"] = 0
@@ -77,7 +77,7 @@ def completion_body(
 
 def tokenize_body(request: tokenize_pb2.TokenizeRequest) -> TokenizeRequest:
     """Return the body that asks the same over HTTP. Raises InvalidRequest."""
-    body: Json = {"model": request.model}
+    body: Json = {"model": request.model, **_reading(request)}
     if request.HasField("text"):
         body["prompt"] = request.text
     if request.HasField("conversation"):
@@ -89,6 +89,16 @@ def detokenize_body(request: tokenize_pb2.DetokenizeRequest) -> DetokenizeReques
     """Return the body that asks the same over HTTP. Raises InvalidRequest."""
     body = {"model": request.model, "tokens": list(request.token_ids)}
     return _validated(DetokenizeRequest, body)
+
+
+def _reading(
+    request: completion_pb2.CompletionRequest | tokenize_pb2.TokenizeRequest,
+) -> Json:
+    """Return how text becomes tokens."""
+    reading: Json = {"parse_special_tokens": request.parse_special_tokens}
+    if request.HasField("add_special_tokens"):
+        reading["add_special_tokens"] = request.add_special_tokens
+    return reading
 
 
 def _validated(schema: type[Body], body: Json) -> Body:

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CompletionRequest(_message.Message):
-    __slots__ = ("model", "prompts", "sampling", "limits", "output", "response_format", "echo", "best_of")
+    __slots__ = ("model", "prompts", "sampling", "limits", "output", "response_format", "echo", "best_of", "parse_special_tokens", "add_special_tokens")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PROMPTS_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +20,8 @@ class CompletionRequest(_message.Message):
     RESPONSE_FORMAT_FIELD_NUMBER: _ClassVar[int]
     ECHO_FIELD_NUMBER: _ClassVar[int]
     BEST_OF_FIELD_NUMBER: _ClassVar[int]
+    PARSE_SPECIAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    ADD_SPECIAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
     model: str
     prompts: _containers.RepeatedCompositeFieldContainer[Prompt]
     sampling: _generation_pb2.Sampling
@@ -28,7 +30,9 @@ class CompletionRequest(_message.Message):
     response_format: _generation_pb2.ResponseFormat
     echo: bool
     best_of: int
-    def __init__(self, model: _Optional[str] = ..., prompts: _Optional[_Iterable[_Union[Prompt, _Mapping]]] = ..., sampling: _Optional[_Union[_generation_pb2.Sampling, _Mapping]] = ..., limits: _Optional[_Union[_generation_pb2.Limits, _Mapping]] = ..., output: _Optional[_Union[_generation_pb2.Output, _Mapping]] = ..., response_format: _Optional[_Union[_generation_pb2.ResponseFormat, _Mapping]] = ..., echo: _Optional[bool] = ..., best_of: _Optional[int] = ...) -> None: ...
+    parse_special_tokens: bool
+    add_special_tokens: bool
+    def __init__(self, model: _Optional[str] = ..., prompts: _Optional[_Iterable[_Union[Prompt, _Mapping]]] = ..., sampling: _Optional[_Union[_generation_pb2.Sampling, _Mapping]] = ..., limits: _Optional[_Union[_generation_pb2.Limits, _Mapping]] = ..., output: _Optional[_Union[_generation_pb2.Output, _Mapping]] = ..., response_format: _Optional[_Union[_generation_pb2.ResponseFormat, _Mapping]] = ..., echo: _Optional[bool] = ..., best_of: _Optional[int] = ..., parse_special_tokens: _Optional[bool] = ..., add_special_tokens: _Optional[bool] = ...) -> None: ...
 
 class Prompt(_message.Message):
     __slots__ = ("text", "token_ids")

@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from gateway.v1 import conversation_pb2 as gateway_dot_v1_dot_conversation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gateway/v1/tokenize.proto\x12\ngateway.v1\x1a\x1dgateway/v1/conversation.proto\"k\n\x0fTokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x30\n\x0c\x63onversation\x18\x03 \x01(\x0b\x32\x18.gateway.v1.ConversationH\x00\x42\x07\n\x05input\"<\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x15\n\rmax_model_len\x18\x02 \x01(\r\"5\n\x11\x44\x65tokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\"\"\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t2\xa5\x01\n\x0fTokenizeService\x12\x45\n\x08Tokenize\x12\x1b.gateway.v1.TokenizeRequest\x1a\x1c.gateway.v1.TokenizeResponse\x12K\n\nDetokenize\x12\x1d.gateway.v1.DetokenizeRequest\x1a\x1e.gateway.v1.DetokenizeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gateway/v1/tokenize.proto\x12\ngateway.v1\x1a\x1dgateway/v1/conversation.proto\"\xc1\x01\n\x0fTokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x30\n\x0c\x63onversation\x18\x03 \x01(\x0b\x32\x18.gateway.v1.ConversationH\x00\x12\x1c\n\x14parse_special_tokens\x18\x04 \x01(\x08\x12\x1f\n\x12\x61\x64\x64_special_tokens\x18\x05 \x01(\x08H\x01\x88\x01\x01\x42\x07\n\x05inputB\x15\n\x13_add_special_tokens\"<\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x15\n\rmax_model_len\x18\x02 \x01(\r\"5\n\x11\x44\x65tokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\"\"\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t2\xa5\x01\n\x0fTokenizeService\x12\x45\n\x08Tokenize\x12\x1b.gateway.v1.TokenizeRequest\x1a\x1c.gateway.v1.TokenizeResponse\x12K\n\nDetokenize\x12\x1d.gateway.v1.DetokenizeRequest\x1a\x1e.gateway.v1.DetokenizeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.tokenize_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TOKENIZEREQUEST']._serialized_start=72
-  _globals['_TOKENIZEREQUEST']._serialized_end=179
-  _globals['_TOKENIZERESPONSE']._serialized_start=181
-  _globals['_TOKENIZERESPONSE']._serialized_end=241
-  _globals['_DETOKENIZEREQUEST']._serialized_start=243
-  _globals['_DETOKENIZEREQUEST']._serialized_end=296
-  _globals['_DETOKENIZERESPONSE']._serialized_start=298
-  _globals['_DETOKENIZERESPONSE']._serialized_end=332
-  _globals['_TOKENIZESERVICE']._serialized_start=335
-  _globals['_TOKENIZESERVICE']._serialized_end=500
+  _globals['_TOKENIZEREQUEST']._serialized_start=73
+  _globals['_TOKENIZEREQUEST']._serialized_end=266
+  _globals['_TOKENIZERESPONSE']._serialized_start=268
+  _globals['_TOKENIZERESPONSE']._serialized_end=328
+  _globals['_DETOKENIZEREQUEST']._serialized_start=330
+  _globals['_DETOKENIZEREQUEST']._serialized_end=383
+  _globals['_DETOKENIZERESPONSE']._serialized_start=385
+  _globals['_DETOKENIZERESPONSE']._serialized_end=419
+  _globals['_TOKENIZESERVICE']._serialized_start=422
+  _globals['_TOKENIZESERVICE']._serialized_end=587
 # @@protoc_insertion_point(module_scope)

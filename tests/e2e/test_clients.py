@@ -42,6 +42,7 @@ def test_openai_for_python(scripted: Stack) -> None:
     ("script", "requirements"),
     [
         ("openai_python.py", "requirements-openai-2.txt"),
+        ("openai_agents_client.py", "requirements-openai-3.txt"),
         ("langchain_client.py", "requirements-openai-3.txt"),
         ("instructor_client.py", "requirements-openai-3.txt"),
         ("pydantic_ai_client.py", "requirements-openai-3.txt"),

@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from gateway.errors import InvalidRequest
 from gateway.generation import Guide, GuideKind
-from gateway.guides.calls import guide_for
+from gateway.guides.calls import guide_beside, guide_for
 from gateway.guides.forms import (
     choice_guide,
     grammar_guide,
@@ -172,3 +172,45 @@ def test_what_no_engine_could_follow_is_refused_by_name(
 def test_structured_outputs_name_exactly_one_constraint(given: dict[str, object]) -> None:
     with pytest.raises(InvalidRequest, match="must have exactly one of"):
         structured_outputs_guide(given, "structured_outputs")
+
+
+NODES = {"$ref": "#/$defs/node", "$defs": {"node": NODE}}
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+@pytest.mark.parametrize(
+    ("answer", "valid"),
+    [
+        pytest.param(WEATHER, True, id="a call"),
+        pytest.param(TREE, True, id="a call whose arguments refer to themselves"),
+        pytest.param({"value": 1, "next": {"value": 2}}, True, id="the form that was asked for"),
+        pytest.param({"value": 1, "next": {"value": "2"}}, False, id="another form"),
+        pytest.param(call("weather", city=5), False, id="arguments of another type"),
+        pytest.param(call("other"), False, id="a call of another tool"),
+    ],
+)
+def test_an_answer_beside_tools_is_a_call_or_has_its_form(
+    answer: object, valid: bool, parallel: bool
+) -> None:
+    guide = guide_beside(TOOLS, json_schema_guide(NODES, "response_format"), parallel)
+
+    assert guide is not None
+    rules = Draft202012Validator(json.loads(guide.text))
+    assert rules.is_valid(answer) is valid
+    assert rules.is_valid([WEATHER, NOW]) is parallel
+
+
+@pytest.mark.parametrize("guide", [regex_guide("a", "p"), choice_guide(["a"], "p")])
+def test_a_form_that_is_not_json_leaves_no_room_for_a_call(guide: Guide) -> None:
+    assert guide_beside(TOOLS, guide, True) is None
+
+
+def test_a_form_nested_beyond_reason_is_refused_by_name() -> None:
+    depth = 1000
+    schema = '{"not":' * depth + "{}" + "}" * depth
+    guide = Guide(GuideKind.JSON_SCHEMA, schema, "guided_json")
+
+    with pytest.raises(InvalidRequest) as refusal:
+        guide_beside(TOOLS, guide, True)
+
+    assert refusal.value.param == "guided_json"

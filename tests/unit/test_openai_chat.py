@@ -4,7 +4,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.errors import EngineFailure, Overloaded
+from gateway.errors import EngineFailure, EngineTimeout, Overloaded
 from gateway.origin import origin
 from tests.fakes import IM_END, FakeEngine, length, stop, text
 from tests.wire import client, events
@@ -90,6 +90,19 @@ async def test_continuous_usage_counts_up() -> None:
     assert role["usage"]["prompt_tokens"] == len(engine.requests[0].prompt.token_ids)
 
 
+async def test_a_stream_for_functions_has_a_function_call_in_pieces() -> None:
+    call = '{"name": "weather", "parameters": {"city": "Paris"}}'
+    engine = FakeEngine([*(text(char) for char in call), stop()])
+
+    _, begin, *pieces, end, done = await chunks(engine, functions=[{"name": "weather"}])
+
+    assert begin["choices"][0]["delta"] == {"function_call": {"name": "weather", "arguments": ""}}
+    parts = [piece["choices"][0]["delta"]["function_call"]["arguments"] for piece in pieces]
+    assert "".join(parts) == '{"city": "Paris"}'
+    assert end["choices"][0]["finish_reason"] == "function_call"
+    assert done == "[DONE]"
+
+
 async def test_an_answer_cut_at_its_limit_says_length() -> None:
     body = (await post(FakeEngine([text("ab"), length()]), max_tokens=2)).json()
 
@@ -116,6 +129,25 @@ async def test_a_failure_in_mid_stream_is_one_error_event_without_done() -> None
     *_, last = await chunks(engine)
 
     assert last["error"]["code"] == "engine_failure"
+
+
+@pytest.mark.parametrize("come", [0, 2])
+async def test_a_deadline_that_cuts_a_whole_answer_says_how_much_had_come(come: int) -> None:
+    engine = FakeEngine([*[text("a")] * come, EngineTimeout("Too late.")])
+
+    response = await post(engine)
+
+    error = response.json()["error"]
+    assert response.status_code == 504
+    assert response.headers["x-should-retry"] == "false"
+    assert f"{come} had come" in error["message"]
+    assert "'max_tokens'" in error["message"]
+
+
+async def test_a_deadline_that_cuts_a_stream_says_how_much_had_come() -> None:
+    *_, last = await chunks(FakeEngine([text("ab"), EngineTimeout("Too late.")]))
+
+    assert "2 had come" in last["error"]["message"]
 
 
 async def test_a_stop_string_ends_the_generation_at_once() -> None:

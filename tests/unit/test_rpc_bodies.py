@@ -7,10 +7,11 @@ import pytest
 from google.protobuf import json_format
 
 from gateway.errors import InvalidRequest
+from gateway.openai import schemas
 from gateway.rpc.bodies import chat_body, completion_body, detokenize_body, tokenize_body
 from gateway.rpc.paths import field_message, field_path
 from gateway.v1.chat_pb2 import ChatCompletionRequest
-from gateway.v1.completion_pb2 import CompletionRequest
+from gateway.v1.completion_pb2 import CompletionRequest, Prompt
 from gateway.v1.tokenize_pb2 import DetokenizeRequest, TokenizeRequest
 from tests.rpc import chat_request, completion_request
 
@@ -116,6 +117,33 @@ def test_a_completion_has_logprobs_of_chosen_tokens_alone() -> None:
     body = completion_body(request, is_stream=True)
 
     assert (body.logprobs, body.best_of, body.stream) == (0, 3, True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        completion_body(
+            CompletionRequest(
+                model="m",
+                prompts=[Prompt(text="a")],
+                parse_special_tokens=True,
+                add_special_tokens=False,
+            ),
+            is_stream=False,
+        ),
+        tokenize_body(
+            TokenizeRequest(
+                model="m", text="a", parse_special_tokens=True, add_special_tokens=False
+            )
+        ),
+    ],
+    ids=["completion", "tokenize"],
+)
+def test_a_message_says_how_text_becomes_tokens(
+    body: schemas.CompletionRequest | schemas.TokenizeRequest,
+) -> None:
+    assert body.parse_special_tokens is True
+    assert body.add_special_tokens is False
 
 
 def test_a_tokenize_message_is_a_text_or_a_conversation() -> None:

@@ -36,3 +36,14 @@ except litellm.NotFoundError:
     pass
 else:
     raise AssertionError("a model that is not there answered")
+
+for too_long in (
+    {"messages": [{"role": "user", "content": "on " * 70_000}]},
+    {"max_tokens": 10**6},
+):
+    try:
+        litellm.completion(**{"messages": FRANCE, **too_long, **AT})
+    except litellm.ContextWindowExceededError:
+        pass
+    else:
+        raise AssertionError("a prompt that is too long was answered")

@@ -18,13 +18,25 @@ class Person(BaseModel):
     age: int
 
 
+class Report(BaseModel):
+    city: str
+    degrees: int
+
+
 agent = Agent(model)
+reporter = Agent(model, output_type=NativeOutput(Report))
 
 
 @agent.tool_plain
 def get_weather(city: str) -> str:
     """Tell the weather."""
     return f"21 degrees in {city}"
+
+
+@reporter.tool_plain(name="get_weather")
+def get_weather_to_report(city: str) -> str:
+    """Tell the weather."""
+    return f"5 degrees in {city}"
 
 
 async def main() -> None:
@@ -40,6 +52,9 @@ async def main() -> None:
 
     person = await Agent(model, output_type=NativeOutput(Person)).run("Extract the person.")
     assert person.output == Person(name="Ada", age=36)
+
+    report = await reporter.run("Report on Oslo.")
+    assert report.output == Report(city="Oslo", degrees=5)
 
 
 asyncio.run(main())

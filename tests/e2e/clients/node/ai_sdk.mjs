@@ -45,3 +45,14 @@ const tools = {
 const asked = { model, tools, prompt: "How is the weather in Paris?", stopWhen: stepCountIs(3) };
 assert.equal((await generateText(asked)).text, "It is 21 degrees in Paris.");
 assert.equal(await streamText(asked).text, "It is 21 degrees in Paris.");
+
+const report = {
+  ...asked,
+  prompt: "Report on Oslo.",
+  tools: { get_weather: { ...tools.get_weather, execute: async () => "5 degrees in Oslo" } },
+  output: Output.object({ schema: z.object({ city: z.string(), degrees: z.number() }) }),
+};
+const reported = await generateText(report);
+assert.deepEqual(reported.output, { city: "Oslo", degrees: 5 });
+assert.equal(reported.steps.length, 2);
+assert.deepEqual(await streamText(report).output, { city: "Oslo", degrees: 5 });
