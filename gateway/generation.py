@@ -50,6 +50,11 @@ class Sampling(msgspec.Struct, frozen=True):
     frequency_penalty: float = 0.0
     seed: int = 0
 
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the likeliest token is always the one chosen."""
+        return self.temperature == 0.0 or self.top_k == 1
+
 
 @dataclass(frozen=True, slots=True)
 class Lora:

@@ -3,7 +3,7 @@
 Names and shapes are the OpenAI API reference's. A field with a default may be left out.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,11 +27,17 @@ class CompletionUsage(AnswerModel):
     prompt_tokens_details: PromptTokensDetails
 
 
+class TopLogprob(AnswerModel):
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
 class TokenLogprobEntry(AnswerModel):
     token: str
     logprob: float
     bytes: list[int]
-    top_logprobs: list[Any] = Field(max_length=0)
+    top_logprobs: list[TopLogprob] = Field(max_length=1)
 
 
 class ChatLogprobs(AnswerModel):

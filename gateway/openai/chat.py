@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 
 from gateway.errors import GatewayError
-from gateway.openai.calls import Call, CallForm
+from gateway.openai.calls import Call
 from gateway.openai.chat_task import ChatTask
 from gateway.openai.chunks import DONE, ChunkWriter, error_frame
 from gateway.openai.shapes import JsonObject, logprobs_object, usage_object
-from gateway.output.answer import Answer, AnswerSpec
+from gateway.output.answer import Answer
 from gateway.output.events import (
     Content,
     Event,
@@ -41,7 +41,7 @@ class ChatFrames:
 
     def __init__(self, task: ChatTask, reply: Reply) -> None:
         head = chat_head(task, "chat.completion.chunk")
-        self._writer = ChunkWriter(head, task.stream_usage, task.spec.logprobs, task.calls)
+        self._writer = ChunkWriter(head, task.stream_usage, task.num_top, task.calls)
         self._opening = self._writer.opening(task.spec.num_choices, reply.prompt_token_ids, reply)
         self._opening += self._writer.events(echo_events(task), reply)
         self._usage_at_end = task.stream_usage.at_end
@@ -71,7 +71,7 @@ async def collect_chat(task: ChatTask, reply: Reply) -> JsonObject:
     spec = task.spec
     completion = {
         **chat_head(task, "chat.completion"),
-        "choices": [choice.render(spec, task.calls) for choice in choices],
+        "choices": [choice.render(task) for choice in choices],
         "usage": usage_object(reply.usage),
     }
     if spec.return_token_ids:
@@ -120,7 +120,7 @@ class _Choice:
         else:
             self.cause = event.cause
 
-    def render(self, spec: AnswerSpec, form: CallForm) -> JsonObject:
+    def render(self, task: ChatTask) -> JsonObject:
         text = "".join(self.texts)
         message: JsonObject = {
             "role": "assistant",
@@ -128,13 +128,15 @@ class _Choice:
             "refusal": None,
         }
         if self.calls:
-            message |= form.message(self.calls)
+            message |= task.calls.message(self.calls)
         choice: JsonObject = {
             "index": self.index,
             "message": message,
-            "logprobs": logprobs_object(self.logprobs) if spec.logprobs else None,
-            "finish_reason": form.reason(self.cause),
+            "logprobs": None
+            if task.num_top is None
+            else logprobs_object(self.logprobs, task.num_top),
+            "finish_reason": task.calls.reason(self.cause),
         }
-        if spec.return_token_ids:
+        if task.spec.return_token_ids:
             choice["token_ids"] = self.token_ids
         return choice

@@ -10,6 +10,7 @@ from gateway.openai.chunks import StreamUsage
 from gateway.openai.draft import (
     Draft,
     check_echo,
+    check_tops,
     check_unknown,
     parse_draft,
     parse_stops,
@@ -27,7 +28,8 @@ from gateway.prompt.conversation import Conversation
 class ChatTask(msgspec.Struct, frozen=True):
     """One chat request, understood.
 
-    `calls` is how its answer writes them; `echo` is text that the answer repeats before its own.
+    `calls` is how its answer writes them, `num_top` how many of the likeliest tokens it tells for
+    each, None without log probabilities; `echo` is text that it repeats before its own.
     """
 
     model: Model
@@ -37,6 +39,7 @@ class ChatTask(msgspec.Struct, frozen=True):
     is_stream: bool
     stream_usage: StreamUsage
     calls: CallForm
+    num_top: int | None
     echo: str
 
 
@@ -79,6 +82,7 @@ def parse_chat(body: ChatCompletionRequest, model: Model, strict: bool) -> ChatT
         spec=spec,
         is_stream=bool(body.stream),
         stream_usage=parse_stream_usage(body),
+        num_top=(body.top_logprobs or 0) if body.logprobs else None,
         calls=FUNCTION_CALL if is_legacy else TOOL_CALLS,
         echo=echo,
     )
@@ -99,10 +103,6 @@ def _check_outputs(body: ChatCompletionRequest, model: Model) -> None:
     if body.top_logprobs is not None and not body.logprobs:
         raise InvalidRequest("'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
     if body.top_logprobs:
-        raise UnsupportedParameter(
-            "'top_logprobs' above 0 is not supported: the engine tells the probability of the "
-            "chosen token alone.",
-            param="top_logprobs",
-        )
+        check_tops(body.top_logprobs, body, model, "top_logprobs")
     if body.logprobs:
         model.require(Feature.LOGPROBS, "logprobs")

@@ -45,6 +45,7 @@ class ChunkWriter:
 
     Shape: CreateChatCompletionStreamResponse of the OpenAI API reference. Id and creation time
     are the same in all chunks; with the usage asked for, the others carry `usage: null`.
+    `num_top` is None where log probabilities were not asked for.
     """
 
     __slots__ = (
@@ -53,21 +54,21 @@ class ChunkWriter:
         "_before",
         "_calls",
         "_content_before",
-        "_has_logprobs",
+        "_num_top",
     )
 
     def __init__(
         self,
         head: JsonObject,
         stream_usage: StreamUsage,
-        has_logprobs: bool,
+        num_top: int | None,
         calls: CallForm = TOOL_CALLS,
     ) -> None:
         self._calls = calls
+        self._num_top = num_top
         self._before = b"data: " + orjson.dumps(head)[:-1] + b',"choices":['
         self._after = b',"usage":null}\n\n' if stream_usage.at_end else b"}\n\n"
         self._always = stream_usage.always
-        self._has_logprobs = has_logprobs
         self._content_before: dict[int, bytes] = {}
 
     def opening(self, num_choices: int, prompt_token_ids: Sequence[int], reply: HasUsage) -> bytes:
@@ -98,7 +99,7 @@ class ChunkWriter:
 
     def _content(self, event: Content) -> bytes:
         """The hot path: only the escaped text is new."""
-        if self._has_logprobs or event.token_ids:
+        if self._num_top is not None or event.token_ids:
             return self._full_content(event)
         if not event.text:
             return b""
@@ -110,7 +111,7 @@ class ChunkWriter:
         return before + text + b'},"logprobs":null,"finish_reason":null}]' + self._after
 
     def _full_content(self, event: Content) -> bytes:
-        logprobs = logprobs_object(event.logprobs) if event.logprobs else None
+        logprobs = logprobs_object(event.logprobs, self._num_top or 0) if event.logprobs else None
         extras: JsonObject = {"token_ids": event.token_ids} if event.token_ids else {}
         return self._frame(event.index, {"content": event.text}, logprobs=logprobs, **extras)
 

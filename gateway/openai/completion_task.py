@@ -9,6 +9,7 @@ from gateway.models import Model
 from gateway.openai.chunks import StreamUsage
 from gateway.openai.draft import (
     Draft,
+    check_tops,
     check_unknown,
     parse_draft,
     parse_stops,
@@ -138,11 +139,7 @@ def _check_outputs(body: CompletionRequest, model: Model, ranks: bool) -> None:
     if body.suffix:
         raise UnsupportedParameter("Insertion before a suffix is not supported.", param="suffix")
     if body.logprobs:
-        raise UnsupportedParameter(
-            "'logprobs' above 0 is not supported: the engine tells the probability of the chosen "
-            "token alone, which 0 returns.",
-            param="logprobs",
-        )
+        check_tops(body.logprobs, body, model, "logprobs")
     if body.logprobs is not None and body.echo:
         raise UnsupportedParameter(
             "'logprobs' with 'echo' is not supported: the engine does not tell the prompt's.",

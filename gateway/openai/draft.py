@@ -159,6 +159,20 @@ def check_unknown(body: GenerationRequest, strict: bool) -> None:
         log.debug("parameter_ignored", param=name[:MAX_WORD])
 
 
+def check_tops(num_top: int, body: GenerationRequest, model: Model, param: str) -> None:
+    """Raise UnsupportedParameter for alternatives to tokens, which engines do not tell.
+
+    The likeliest one alone is known where decoding is greedy: it is the chosen one.
+    """
+    if num_top > 1 or not parse_sampling(body, model).is_greedy:
+        raise UnsupportedParameter(
+            f"{param!r} of {num_top} is not supported: the engine tells the log probability of the "
+            f"chosen token alone, which {param!r} of 0 returns. 1 is possible with 'temperature' "
+            "0, where the chosen token is the likeliest.",
+            param=param,
+        )
+
+
 def check_features(body: GenerationRequest, model: Model) -> None:
     """Raise UnsupportedParameter for what this model's engine does not have."""
     if model.lora:

@@ -20,18 +20,18 @@ def usage_object(usage: Usage) -> JsonObject:
     }
 
 
-def logprobs_object(logprobs: Iterable[TokenLogprob]) -> JsonObject:
-    """Return a chat choice's `logprobs`: engines tell the chosen tokens', never alternatives."""
-    content = [
-        {
-            "token": entry.token,
-            "logprob": entry.logprob,
-            "bytes": list(entry.bytes),
-            "top_logprobs": [],
-        }
-        for entry in logprobs
-    ]
+def logprobs_object(logprobs: Iterable[TokenLogprob], num_top: int) -> JsonObject:
+    """Return a chat choice's `logprobs`, each with its likeliest tokens.
+
+    Engines tell the chosen tokens' alone: it is the likeliest where decoding is greedy, and
+    `num_top` is 0 elsewhere.
+    """
+    content = [_chosen(entry) | {"top_logprobs": [_chosen(entry)] * num_top} for entry in logprobs]
     return {"content": content, "refusal": None}
+
+
+def _chosen(entry: TokenLogprob) -> JsonObject:
+    return {"token": entry.token, "logprob": entry.logprob, "bytes": list(entry.bytes)}
 
 
 def error_object(error: GatewayError) -> JsonObject:
