@@ -37,12 +37,12 @@ def guide_for(tools: Sequence[Tool], choice: ToolChoice, parallel: bool) -> Guid
 def guide_beside(tools: Sequence[Tool], guide: Guide, parallel: bool) -> Guide | None:
     """Return the guide of an answer that is a call of a tool, or a text that `guide` lets pass.
 
-    None where the two cannot be one grammar: `guide` is not one of JSON. Raises InvalidRequest
-    for a schema that is nested beyond reason.
+    None where the two cannot be one schema: the texts of `guide` are not JSON. Raises
+    InvalidRequest for a schema that is nested beyond reason.
     """
-    if guide.kind not in (GuideKind.JSON, GuideKind.JSON_SCHEMA):
+    if not guide.schema:
         return None
-    answer = orjson.loads(guide.text) if guide.text else {"type": "object"}
+    answer = orjson.loads(guide.schema)
     calls = _calls(tools)
     several = [_several(_any_of(calls))] if parallel else []
     forms = [*calls, *several, {"$ref": _place(_ANSWER)}]

@@ -23,7 +23,7 @@ from gateway.traffic.size import (
 
 def json_object_guide() -> Guide:
     """Any JSON object or array."""
-    return Guide(GuideKind.JSON)
+    return Guide(GuideKind.JSON, schema='{"type":"object"}')
 
 
 def json_schema_guide(schema: object, param: str) -> Guide:
@@ -37,7 +37,8 @@ def json_schema_guide(schema: object, param: str) -> Guide:
             raise InvalidRequest(f"{param!r} is not JSON: {error}.", param=param) from error
     if not isinstance(schema, Mapping):
         raise InvalidRequest(f"{param!r} must be a JSON schema, an object.", param=param)
-    return Guide(GuideKind.JSON_SCHEMA, json_text(schema, param, MAX_SCHEMA))
+    text = json_text(schema, param, MAX_SCHEMA)
+    return Guide(GuideKind.JSON_SCHEMA, text, schema=text)
 
 
 def json_text(value: object, param: str, most: int = MAX_GUIDE) -> str:

@@ -73,8 +73,8 @@ def parse_chat(body: ChatCompletionRequest, model: Model, strict: bool) -> ChatT
     conversation = parse_conversation(body, body.messages, shown)
     echo = conversation.messages[-1].content if _echoes(body) else ""
     check_echo([echo], spec.num_choices)
-    if form.text:
-        conversation = tell_form(conversation, form.text.text)
+    if form.told:
+        conversation = tell_form(conversation, form.told)
     return ChatTask(
         model=model,
         conversation=conversation,

@@ -26,12 +26,13 @@ from gateway.prompt.conversation import Tool
 class ChatForm(NamedTuple):
     """What an answer is bound to, the format of its calls, and what it is if it has none.
 
-    `parser` is None where the answer is text; `text` is there where the model has to be told.
+    `parser` is None where the answer is text; `told` is the JSON schema of an answer without calls
+    where the model has to be told of it.
     """
 
     guide: Guide | None
     parser: str | None
-    text: Guide | None = None
+    told: str = ""
 
 
 def parse_guide(body: GenerationRequest, model: Model) -> Guide | None:
@@ -63,7 +64,7 @@ def parse_chat_guide(
     beside = guide_beside(tools, form, is_parallel)
     if beside is None:
         return ChatForm(_offered(form, model), None)
-    return ChatForm(_offered(replace(beside, source=form.source), model), "json", form)
+    return ChatForm(_offered(replace(beside, source=form.source), model), "json", form.schema)
 
 
 def _offered(guide: Guide | None, model: Model) -> Guide | None:

@@ -12,12 +12,11 @@ _SYSTEM = (Role.SYSTEM, Role.DEVELOPER)
 
 
 def tell_form(conversation: Conversation, schema: str) -> Conversation:
-    """Return a conversation whose system message ends with the answer's JSON schema.
-
-    An empty `schema` is that of any object.
-    """
-    form = f"that follows this JSON schema:\n{schema}" if schema else "that is an object."
-    words = f"If you do not call a function, answer with JSON alone {form}"
+    """Return a conversation whose system message ends with the answer's JSON schema."""
+    words = (
+        "If you do not call a function, answer with JSON alone that follows this JSON schema:\n"
+        f"{schema}"
+    )
     first, *rest = conversation.messages
     if first.role in _SYSTEM:
         opening = [replace(first, content=f"{first.content}\n\n{words}")]

@@ -208,7 +208,7 @@ def test_a_form_that_is_not_json_leaves_no_room_for_a_call(guide: Guide) -> None
 def test_a_form_nested_beyond_reason_is_refused_by_name() -> None:
     depth = 1000
     schema = '{"not":' * depth + "{}" + "}" * depth
-    guide = Guide(GuideKind.JSON_SCHEMA, schema, "guided_json")
+    guide = Guide(GuideKind.JSON_SCHEMA, schema, "guided_json", schema=schema)
 
     with pytest.raises(InvalidRequest) as refusal:
         guide_beside(TOOLS, guide, True)

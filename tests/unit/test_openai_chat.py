@@ -302,3 +302,24 @@ async def test_ids_and_trace_context_of_a_request_go_on_to_its_engine() -> None:
         await http.post("/v1/chat/completions", json=HELLO, headers=headers)
 
     assert came == [(("x-request-id", "abc-1"), ("traceparent", trace))]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"steps":[{"name":"weather","parameters":{"city":"Paris"}}]}',
+        '{\n  "steps": [\n    {"name": "weather", "parameters": {"city": "Paris"}}\n  ]\n}',
+        '{"name":"Ada","parameters":{"city":"Paris"}}',
+        '{"name":"weather","steps":[]}',
+    ],
+    ids=["within", "within, on lines of its own", "of no tool", "with other keys"],
+)
+async def test_what_reads_like_a_call_within_a_form_is_text(answer: str) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "plan", "schema": {"type": "object"}}}
+    tools = [{"type": "function", "function": {"name": "weather"}}]
+    engine = FakeEngine([text(answer), stop()])
+
+    [choice] = (await post(engine, tools=tools, response_format=form)).json()["choices"]
+
+    assert choice["message"]["content"] == answer
+    assert choice["finish_reason"] == "stop"

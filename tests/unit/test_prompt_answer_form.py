@@ -18,7 +18,7 @@ def test_the_form_ends_the_system_message(role: Role) -> None:
 
 
 def test_without_a_system_message_the_form_is_one() -> None:
-    told = tell_form(Conversation((ASKED,)), "")
+    told = tell_form(Conversation((ASKED,)), "{}")
 
     assert [message.role for message in told.messages] == [Role.SYSTEM, Role.USER]
-    assert told.messages[0].content.endswith("JSON alone that is an object.")
+    assert told.messages[0].content.endswith("this JSON schema:\n{}")

@@ -1,3 +1,6 @@
+import socket
+from typing import Any
+
 import grpc
 import pytest
 
@@ -11,7 +14,19 @@ from gateway.errors import (
     Overloaded,
     UnsupportedParameter,
 )
+from gateway.triton.channel import Channel
+from gateway.triton.connect import connect
 from gateway.triton.errors import error_from_message, error_from_status
+
+NO_CODEC: Any = None
+
+
+@pytest.fixture
+def free_address() -> str:
+    """An address of the loopback at which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 @pytest.mark.parametrize(
@@ -81,3 +96,13 @@ def test_a_prompt_that_is_too_long_is_told_in_the_words_that_clients_look_for(
 ) -> None:
     # litellm/litellm_core_utils/exception_mapping_utils.py looks for these, in lower case.
     assert "this model's maximum context length is" in error.message.lower()
+
+
+async def test_where_triton_is_stays_in_the_log(free_address: str) -> None:
+    channel = Channel(free_address)
+
+    with pytest.raises(EngineUnavailable) as failure:
+        await connect(channel, "tensorrt_llm", 1000, None, NO_CODEC)
+
+    assert free_address not in failure.value.message
+    assert free_address in failure.value.detail
