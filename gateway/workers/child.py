@@ -1,6 +1,7 @@
 """One worker: a fork of the parent that tells it when it serves, and dies with it. Linux only."""
 
 import ctypes
+import logging
 import os
 import signal
 import time
@@ -89,6 +90,7 @@ def _run(work: Work, report: int, parent: int) -> NoReturn:
     except BaseException:
         log.exception("worker_failed")
     finally:
+        logging.shutdown()
         os._exit(status)
 
 
