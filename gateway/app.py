@@ -18,16 +18,23 @@ from gateway.openai.errors import on_client_gone, on_gateway_error, on_http_exce
 from gateway.openai.routes import add_openai_routes
 from gateway.settings import Settings
 from gateway.telemetry.metrics import metrics_routes
+from gateway.under_way import UnderWay
 
 
 def create_app(
-    settings: Settings, models: Models, connect: Coroutine[Any, Any, None] | None = None
-) -> FastAPI:
+    settings: Settings,
+    models: Models,
+    connect: Coroutine[Any, Any, None] | None = None,
+    under_way: UnderWay | None = None,
+) -> Application:
     """Return the gateway as an ASGI application that serves `models`.
 
-    `connect` runs in the background from start to stop and fills `models`.
+    `connect` runs in the background from start to stop and fills `models`. What is being answered
+    is counted in `under_way`.
     """
     app = Application(
+        settings,
+        under_way or UnderWay(),
         title="Triton OpenAI gateway",
         version=__version__,
         lifespan=_lifespan(connect),

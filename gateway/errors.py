@@ -13,7 +13,15 @@ GatewayError                  status  type                    code              
     MethodNotAllowed             405  invalid_request_error   method_not_allowed       no
     RequestTimeout               408  invalid_request_error   request_timeout          no
     RequestTooLarge              413  invalid_request_error   request_too_large        no
+    HttpRefusal                    (over HTTP alone)
+      ForeignOrigin              403  invalid_request_error   foreign_origin           no
+      TargetTooLong              414  invalid_request_error   target_too_long          no
+      UnsupportedMediaType       415  invalid_request_error   unsupported_media_type   no
+      Misdirected                421  invalid_request_error   misdirected_request      no
+      HeadersTooLarge            431  invalid_request_error   headers_too_large        no
+      UnsupportedVersion         505  invalid_request_error   unsupported_http_version no
   Overloaded                     429  rate_limit_error        overloaded               yes
+  TooManyConnections             503  server_error            too_many_connections     yes
   EngineError                    (the gateway's fault, or Triton's)
     EngineUnavailable            503  server_error            engine_unavailable       yes
     EngineTimeout                504  server_error            engine_timeout           no
@@ -171,6 +179,52 @@ class RequestTooLarge(ClientError):
     default_code = "request_too_large"
 
 
+class HttpRefusal(ClientError):
+    """What HTTP's own edges refuse; gRPC has others."""
+
+
+class ForeignOrigin(HttpRefusal):
+    """A page of another site sent this with its reader's browser."""
+
+    status = 403
+    default_code = "foreign_origin"
+
+
+class TargetTooLong(HttpRefusal):
+    """The request line names a path and query that are longer than any here."""
+
+    status = 414
+    default_code = "target_too_long"
+
+
+class UnsupportedMediaType(HttpRefusal):
+    """The body is in a form, or a coding, that is not read here."""
+
+    status = 415
+    default_code = "unsupported_media_type"
+
+
+class Misdirected(HttpRefusal):
+    """The request is for a host that this server does not go by."""
+
+    status = 421
+    default_code = "misdirected_request"
+
+
+class HeadersTooLarge(HttpRefusal):
+    """The request's headers are too many, or too long."""
+
+    status = 431
+    default_code = "headers_too_large"
+
+
+class UnsupportedVersion(HttpRefusal):
+    """The request is in a version of HTTP other than 1.0 and 1.1."""
+
+    status = 505
+    default_code = "unsupported_http_version"
+
+
 class Overloaded(GatewayError):
     """There is no room for this request now."""
 
@@ -178,6 +232,15 @@ class Overloaded(GatewayError):
     type = "rate_limit_error"
     default_code = "overloaded"
     grpc_status = "RESOURCE_EXHAUSTED"
+    retry = True
+
+
+class TooManyConnections(GatewayError):
+    """As many connections are open as may be."""
+
+    status = 503
+    default_code = "too_many_connections"
+    grpc_status = "UNAVAILABLE"
     retry = True
 
 

@@ -14,13 +14,18 @@ log = structlog.get_logger(__name__)
 
 
 def health_routes(models: Models) -> APIRouter:
-    """Return /health/live, /version, and /health/ready: 503 with the reason until all serve."""
+    """Return /health/live, /version, and /health/ready: 503 with the reason until all serve.
+
+    /health and /ping are what others ask for the same as /health/ready: guidellm, SageMaker.
+    """
     router = APIRouter()
 
     @router.get("/health/live", responses=answers(Health))
     async def live() -> Response:
         return _status(200, status="live")
 
+    @router.get("/ping", include_in_schema=False)
+    @router.get("/health", include_in_schema=False)
     @router.get(
         "/health/ready",
         responses=answers(Health) | {503: {"model": Health, "description": "Not ready."}},

@@ -36,13 +36,18 @@ origin: ContextVar[Origin] = ContextVar("origin", default=Origin())  # noqa: B03
 """The origin of the request that the current task works for."""
 
 
+def new_id() -> str:
+    """Return an id for a request that brought none."""
+    return token_hex(16)
+
+
 def arrive(headers: Mapping[str, str], deadline: float = math.inf) -> str:
     """Note where the current task's request comes from; return its id, the caller's if it is sane.
 
     From here on the id is in every log line, and with the trace context on its way to Triton.
     """
     given = headers.get(REQUEST_ID, "")
-    request_id = given if ACCEPTABLE_ID.fullmatch(given) else token_hex(16)
+    request_id = given if ACCEPTABLE_ID.fullmatch(given) else new_id()
     structlog.contextvars.bind_contextvars(request_id=request_id)
     metadata = [(REQUEST_ID, request_id)]
     for name in TRACE_CONTEXT:

@@ -17,6 +17,7 @@ from gateway.server import free_port, listen, reserved_ports, serve
 from gateway.settings import ModelSettings, Settings, SettingsError
 from gateway.telemetry.logs import configure_logs
 from gateway.triton.contract import ContractMismatch
+from gateway.under_way import UnderWay
 from gateway.workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
@@ -75,10 +76,11 @@ async def _serve(
     alongside: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     models = Models()
-    rpc = RpcServer(settings, models, settings.grpc_port)
+    under_way = UnderWay()
+    rpc = RpcServer(settings, models, settings.grpc_port, under_way)
     try:
         waiting = await connect_at_once(models, blueprints)
     except ContractMismatch as error:
         raise SettingsError(str(error)) from error
-    app = create_app(settings, models, connect_models(models, waiting))
+    app = create_app(settings, models, connect_models(models, waiting), under_way)
     await serve(app, listener, settings, rpc, alongside)

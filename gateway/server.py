@@ -6,9 +6,10 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-import uvicorn
-from fastapi import FastAPI
-
+from gateway.http.crowd import watch_open_files
+from gateway.http.server import HttpServer, http_config
+from gateway.openai.application import Application
+from gateway.openai.errors import error_response
 from gateway.rpc.server import RpcServer
 from gateway.settings import Settings, SettingsError
 
@@ -71,7 +72,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 async def serve(
-    app: FastAPI,
+    app: Application,
     listener: socket.socket,
     settings: Settings,
     rpc: RpcServer,
@@ -81,41 +82,19 @@ async def serve(
 
     `alongside` runs while the server does, and is cancelled with it.
     """
-    config = uvicorn.Config(
-        app,
-        loop="none",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=int(settings.drain_s) + 5,
-        server_header=False,
-    )
+    config = http_config(app, settings, error_response)
     await rpc.start()
     gc.freeze()  # what was made at start stays, and need not be looked at again
     gc.set_threshold(GC_THRESHOLD)
     gc.enable()
-    companion = asyncio.ensure_future(alongside()) if alongside else None
+    companions = [asyncio.ensure_future(watch_open_files())]
+    if alongside:
+        companions.append(asyncio.ensure_future(alongside()))
+    server = HttpServer(config, app.under_way, settings.drain_s, rpc.stop)
     try:
-        await _Server(config, rpc, settings.drain_s).serve(sockets=[listener])
+        await server.serve(sockets=[listener])
     finally:
         await rpc.stop(0)
-        if companion:
+        for companion in companions:
             companion.cancel()
-            await asyncio.gather(companion, return_exceptions=True)
-
-
-class _Server(uvicorn.Server):
-    """Drains gRPC while it drains HTTP; a second signal waits for neither."""
-
-    def __init__(self, config: uvicorn.Config, rpc: RpcServer, drain_s: float) -> None:
-        super().__init__(config)
-        self._rpc = rpc
-        self._drain_s = drain_s
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        draining = asyncio.ensure_future(self._rpc.stop(self._drain_s))
-        await super().shutdown(sockets)
-        if self.force_exit:
-            draining.cancel()
-        await asyncio.gather(draining, return_exceptions=True)
+        await asyncio.gather(*companions, return_exceptions=True)

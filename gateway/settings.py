@@ -1,11 +1,15 @@
 """The only reader of the environment and of the models file. Everything else is handed settings."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s?#]+")
+HOST = re.compile(r"\*|[^/\s:\[\]]+|[0-9a-f:.]+")
 
 
 class SettingsError(Exception):
@@ -41,6 +45,28 @@ class Settings(BaseSettings):
     # What it accepts
     max_body_bytes: int = Field(16 * 2**20, gt=0, description="Largest request body.")
     body_timeout_s: float = Field(30, gt=0, description="Seconds a request body may take.")
+    max_header_bytes: int = Field(
+        65536, ge=1024, description="Bytes of a request's line and headers."
+    )
+    max_headers: int = Field(128, ge=8, description="Headers of a request.")
+    max_target_bytes: int = Field(8192, ge=128, description="Bytes of a request's path and query.")
+    header_timeout_s: float = Field(
+        10, gt=0, description="Seconds a request's line and headers may take."
+    )
+    idle_timeout_s: int = Field(
+        75, ge=1, description="Seconds an HTTP connection may be idle between requests."
+    )
+    max_connections: int = Field(
+        8192, ge=1, description="Open HTTP connections of a process; those beyond are told 503."
+    )
+    cors_origins: str = Field(
+        default="",
+        description="Origins whose pages may use this server, separated by commas; * is any.",
+    )
+    allowed_hosts: str = Field(
+        default="",
+        description="Names in Host to answer to, separated by commas; * is any.",
+    )
     strict: bool = Field(False, description="Refuse unknown request fields instead of ignoring.")
 
     # How it speaks to Triton
@@ -53,6 +79,9 @@ class Settings(BaseSettings):
         600, ge=0, description="Seconds a generation may take; 0 is no limit."
     )
     keep_alive_s: float = Field(15, ge=0, description="Silence between stream comments; 0 is none.")
+    send_timeout_s: float = Field(
+        60, gt=0, description="Seconds a client may leave its answer unread."
+    )
     drain_s: float = Field(30, ge=0, description="Seconds that running answers get at shutdown.")
     prompt_cache_bytes: int = Field(64 * 2**20, ge=0, description="Token ids kept, per model.")
 
@@ -66,6 +95,29 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = Field(
         default="console", description="console or json."
     )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, given: str) -> str:
+        for origin in listed(given):
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin: write https://HOST, with :PORT if it has one, or *"
+                )
+        return given
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, given: str) -> str:
+        for host in listed(given):
+            if not HOST.fullmatch(host):
+                raise ValueError(f"{host!r} is no host's name: write it without port or scheme")
+        return given
+
+
+def listed(given: str) -> tuple[str, ...]:
+    """Return what a setting lists, in small letters."""
+    return tuple(item for part in given.split(",") if (item := part.strip().lower()))
 
 
 class ModelFileModel(BaseModel):

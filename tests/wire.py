@@ -51,8 +51,9 @@ class CheckedTransport(httpx.ASGITransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await super().handle_async_request(request)
         await response.aread()
-        problems = list(departures(request.url.path, response))
-        assert not problems, problems
+        if request.method not in ("HEAD", "OPTIONS"):
+            problems = list(departures(request.url.path, response))
+            assert not problems, problems
         return response
 
 
@@ -67,7 +68,9 @@ def client(engine: FakeEngine, settings: Settings = DEFAULTS) -> httpx.AsyncClie
     """Return a client of a gateway that serves the model `tiny` from this engine."""
     app, models = gateway(settings)
     models.add(tiny_model(engine))
-    return httpx.AsyncClient(transport=CheckedTransport(app), base_url="http://gateway")
+    headers = {"content-type": "application/json"}
+    transport = CheckedTransport(app)
+    return httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
 
 
 def is_stream(response: httpx.Response) -> bool:

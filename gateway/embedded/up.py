@@ -31,6 +31,7 @@ from gateway.rpc.server import RpcServer
 from gateway.server import free_port, listen, serve, url_of
 from gateway.settings import ModelSettings, Settings, TritonSettings, load_models_file
 from gateway.telemetry.logs import configure_logs
+from gateway.under_way import UnderWay
 
 READY_TIMEOUT_S = 180.0
 POLL_S = 0.02
@@ -69,7 +70,8 @@ class Stack:
         )
         models = Models()
         grpc_port = free_port(self.settings.grpc_host, self.settings.grpc_port)
-        rpc = RpcServer(self.settings, models, grpc_port)
+        under_way = UnderWay()
+        rpc = RpcServer(self.settings, models, grpc_port, under_way)
         repository = self._build()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-up-")))
         triton = stack.enter_context(self._triton(repository, folder / "tritonserver.log"))
@@ -77,7 +79,7 @@ class Stack:
             loading = pool.submit(self._load_blueprints, repository, triton.grpc_address)
             triton.wait_ready(READY_TIMEOUT_S)
             blueprints = loading.result()
-        app = create_app(self.settings, models, connect_models(models, blueprints))
+        app = create_app(self.settings, models, connect_models(models, blueprints), under_way)
 
         async def announce() -> None:
             await _until_ready(models)

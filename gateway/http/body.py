@@ -1,4 +1,4 @@
-"""Request bodies as bytes: read within a limit of size and of time."""
+"""Request bodies as bytes: read within a limit of size and of time, and inflated."""
 
 import asyncio
 import sys
@@ -7,7 +7,10 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from gateway.errors import RequestTimeout, RequestTooLarge
+from gateway.http.coding import inflated
 from gateway.http.disconnect import ClientGone
+from gateway.http.exchange import HEADERS
+from gateway.http.media import coding_of
 from gateway.settings import Settings
 
 if sys.version_info >= (3, 11):
@@ -16,12 +19,24 @@ else:
     from async_timeout import timeout
 
 
+BOM = b"\xef\xbb\xbf"
+
+
 async def read_within(request: Request, settings: Settings) -> bytes:
-    """Return the request's body.
+    """Return the request's body in plain, without a byte order mark.
 
     Raises RequestTooLarge before more than the limit is held, RequestTimeout when the body is
-    slow to come, ClientGone when it never comes.
+    slow to come, ClientGone when it never comes, UnsupportedMediaType for a coding that is not
+    read here, InvalidRequest for one that is broken.
     """
+    coding = coding_of(request.scope[HEADERS])
+    raw = await _read_in_time(request, settings)
+    if coding:
+        raw = await asyncio.to_thread(inflated, raw, coding, settings.max_body_bytes)
+    return raw.removeprefix(BOM)
+
+
+async def _read_in_time(request: Request, settings: Settings) -> bytes:
     try:
         async with timeout(settings.body_timeout_s):
             return await _read(request, settings.max_body_bytes)

@@ -1,5 +1,6 @@
 """Around every request: its id, its log line, and the last resort when something is a bug."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -9,11 +10,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import GatewayError
 from gateway.origin import REQUEST_ID, arrive
+from gateway.under_way import UnderWay, stopping
 
 log = structlog.get_logger(__name__)
 
 ErrorResponse = Callable[[GatewayError], ASGIApp]
 """Writes a failure in the form that a path's callers read."""
+
+HEADERS = "gateway.headers"
+"""Where in a request's scope its headers are by name, as text."""
 
 SERVER_SEND = "gateway.server_send"
 """Where in a request's scope the server's own `send` is, without the layers above it."""
@@ -34,32 +39,39 @@ class Exchange:
         "_scope",
         "_send",
         "_status",
+        "_under_way",
     )
 
     def __init__(
         self,
         app: ASGIApp,
         error_response: ErrorResponse,
+        under_way: UnderWay,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> None:
         headers = {str(name, "latin-1"): str(value, "latin-1") for name, value in scope["headers"]}
         self._id = arrive(headers)
-        scope[SERVER_SEND] = send
-        self._app, self._error_response = app, error_response
+        scope[HEADERS], scope[SERVER_SEND] = headers, send
+        self._app, self._error_response, self._under_way = app, error_response, under_way
         self._scope, self._receive, self._send = scope, receive, send
         self._status: int | None = None
 
     async def run(self) -> None:
         started = time.perf_counter()
+        self._under_way.enter()
         try:
             await self._app(self._scope, self._receive, self._on_send)
         except Exception:
             log.exception("request_failed")
-            if self._status is None:
-                await self._answer_failure()
+            await self._answer(GatewayError("The server failed to handle this request."))
+        except asyncio.CancelledError:
+            if not self._under_way.is_over:
+                raise
+            await self._answer(stopping())
         finally:
+            self._under_way.leave()
             self._log(time.perf_counter() - started)
 
     async def _on_send(self, message: Message) -> None:
@@ -68,9 +80,9 @@ class Exchange:
             MutableHeaders(scope=message)[REQUEST_ID] = self._id
         await self._send(message)
 
-    async def _answer_failure(self) -> None:
-        error = GatewayError("The server failed to handle this request.")
-        await self._error_response(error)(self._scope, self._receive, self._on_send)
+    async def _answer(self, error: GatewayError) -> None:
+        if self._status is None:
+            await self._error_response(error)(self._scope, self._receive, self._on_send)
 
     def _log(self, duration_s: float) -> None:
         log.info(

@@ -8,9 +8,13 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.errors import GatewayError
 from gateway.http.disconnect import ClientGone
-from gateway.http.exchange import Exchange
+from gateway.http.exchange import HEADERS, Exchange
+from gateway.http.paths import tidied
+from gateway.http.visitors import Visitors, with_cors
 from gateway.openai.errors import error_response, gone_response
 from gateway.openai.reference import DocumentedApp
+from gateway.settings import Settings
+from gateway.under_way import UnderWay
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -22,8 +26,11 @@ class Application(DocumentedApp):
     paths that generate, and neither is middleware: it belongs around this application.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, settings: Settings, under_way: UnderWay, **options: Any) -> None:
+        super().__init__(redirect_slashes=False, **options)
+        self.under_way = under_way
+        self._visitors = Visitors(settings)
+        self._welcomed = with_cors(self._answer, settings)
         self._generating: dict[str, Endpoint] = {}
 
     def add_generating(self, path: str, endpoint: Endpoint, **documented: Any) -> None:
@@ -33,19 +40,30 @@ class Application(DocumentedApp):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await Exchange(self._answer, error_response, scope, receive, send).run()
+            exchange = Exchange(self._receive, error_response, self.under_way, scope, receive, send)
+            await exchange.run()
         else:
             await super().__call__(scope, receive, send)
 
+    async def _receive(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if error := self._visitors.objection(scope[HEADERS]):
+            await error_response(error)(scope, receive, send)
+        else:
+            await self._welcomed(scope, receive, send)
+
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         endpoint = self._generating.get(scope["path"])
+        if endpoint is None and tidied(scope):
+            endpoint = self._generating.get(scope["path"])
         if endpoint is None or scope["method"] != "POST":
+            if scope["method"] == "HEAD":  # what GET answers; the server leaves its body away
+                scope = {**scope, "method": "GET"}
             await super().__call__(scope, receive, send)
             return
         try:
             response = await endpoint(Request(scope, receive))
+            await response(scope, receive, send)
         except GatewayError as error:
-            response = error_response(error)
+            await error_response(error)(scope, receive, send)
         except ClientGone:
-            response = gone_response()
-        await response(scope, receive, send)
+            await gone_response()(scope, receive, send)

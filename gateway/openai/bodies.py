@@ -9,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 from gateway.errors import InvalidRequest
 from gateway.http.body import read_within
+from gateway.http.exchange import HEADERS
+from gateway.http.media import require_json
 from gateway.openai.faults import fault
 from gateway.settings import Settings
 from gateway.traffic.size import MAX_DEPTH, check_json
@@ -25,9 +27,10 @@ async def read_body(
 ) -> T:
     """Return what is understood of a JSON body; of a large one off the event loop.
 
-    Raises what `read_within` and `understand` do, and InvalidRequest naming the parameter that is
-    wrong.
+    Raises what `require_json`, `read_within` and `understand` do, and InvalidRequest naming the
+    parameter that is wrong.
     """
+    require_json(request.scope[HEADERS])
     raw = await read_within(request, settings)
 
     def read() -> T:

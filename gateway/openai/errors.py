@@ -4,7 +4,14 @@ import orjson
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
-from gateway.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, RequestTimeout
+from gateway.errors import (
+    GatewayError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
 from gateway.openai.shapes import error_object
 
 
@@ -13,6 +20,8 @@ def error_response(error: GatewayError) -> Response:
     headers = {"x-should-retry": "true" if error.retry else "false"}
     if error.status == RequestTimeout.status:
         headers["Connection"] = "close"  # the rest of the body is not waited for
+    if error.status == UnsupportedMediaType.status:
+        headers |= {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     return Response(
@@ -31,7 +40,7 @@ async def on_gateway_error(_: Request, error: Exception) -> Response:
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """Say in OpenAI's form what the router says: no such path, no such method."""
     assert isinstance(error, HTTPException)
-    where = f"{request.method} {request.url.path}"
+    where = f"{request.method} {request.scope['path']}"
     if error.status_code == 404:
         return error_response(NotFound(f"There is nothing at {where}."))
     if error.status_code == 405:

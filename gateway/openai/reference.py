@@ -26,12 +26,13 @@ ERRORS = {
     404: "There is no such model.",
     408: "The request did not arrive in time.",
     413: "The request is too large.",
+    415: "The body is not called `application/json`, or its coding is none that is read.",
     429: "There is no room now; `Retry-After` says when to come back.",
     500: "The gateway or the engine failed.",
     503: "The engine cannot be reached yet; `Retry-After` says when to come back.",
     504: "The answer was not complete in time; the text tells how many tokens had come.",
 }
-READING = (400, 404, 408, 413, 500, 503)
+READING = (400, 404, 408, 413, 415, 500, 503)
 GENERATING = (*READING, 429, 504)
 
 

@@ -1,12 +1,12 @@
 """The paths of OpenAI's API, and no logic: read, parse, answer."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import orjson
 from fastapi import APIRouter, Path, Request, Response
 
 from gateway.http.disconnect import unless_gone
-from gateway.http.sse import Frames, event_stream
+from gateway.http.sse import FrameStream
 from gateway.models import Model, Models
 from gateway.openai.answers import (
     ChatCompletion,
@@ -34,6 +34,7 @@ from gateway.openai.shapes import JsonObject
 from gateway.openai.tokens import detokenize, tokenize
 from gateway.settings import Settings
 from gateway.traffic.size import MAX_WORD
+from gateway.under_way import UnderWay
 
 NamesModel = TypeVar("NamesModel", TokenizeRequest, DetokenizeRequest)
 ModelPath = Annotated[str, Path(json_schema_extra={"maxLength": MAX_WORD})]
@@ -47,14 +48,14 @@ def add_openai_routes(app: Application, settings: Settings, models: Models) -> N
             return parse_chat(body, models.find(body.model), settings.strict)
 
         task = await read_body(request, ChatCompletionRequest, settings, understand)
-        return await unless_gone(request, chat_response(task, settings))
+        return await unless_gone(request, chat_response(task, settings, app.under_way))
 
     async def create_completion(request: Request) -> Response:
         def understand(body: CompletionRequest) -> CompletionTask:
             return parse_completion(body, models.find(body.model), settings.strict)
 
         task = await read_body(request, CompletionRequest, settings, understand)
-        return await unless_gone(request, completion_response(task, settings))
+        return await unless_gone(request, completion_response(task, settings, app.under_way))
 
     app.add_generating(
         "/v1/chat/completions",
@@ -72,19 +73,21 @@ def add_openai_routes(app: Application, settings: Settings, models: Models) -> N
     app.include_router(token_routes(settings, models), prefix="/v1")
 
 
-async def chat_response(task: ChatTask, settings: Settings) -> Response:
+async def chat_response(task: ChatTask, settings: Settings, under_way: UnderWay) -> Response:
     """Return a chat's answer, streamed or whole."""
     reply = await chat_reply(task)
     if task.is_stream:
-        return await _streamed(ChatFrames(task, reply), settings)
+        return FrameStream(ChatFrames(task, reply), settings.keep_alive_s, under_way)
     return _json(await collect_chat(task, reply))
 
 
-async def completion_response(task: CompletionTask, settings: Settings) -> Response:
+async def completion_response(
+    task: CompletionTask, settings: Settings, under_way: UnderWay
+) -> Response:
     """Return a completion, streamed or whole."""
     replies = await completion_replies(task)
     if task.is_stream:
-        return await _streamed(CompletionFrames(task, replies), settings)
+        return FrameStream(CompletionFrames(task, replies), settings.keep_alive_s, under_way)
     return _json(await collect_completion(task, replies))
 
 
@@ -149,7 +152,3 @@ def model_object(model: Model) -> JsonObject:
 
 def _json(content: JsonObject) -> Response:
     return Response(orjson.dumps(content), media_type="application/json")
-
-
-async def _streamed(frames: Frames[Any], settings: Settings) -> Response:
-    return await event_stream(frames, settings.keep_alive_s, settings.drain_s)

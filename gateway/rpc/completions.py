@@ -21,6 +21,7 @@ from gateway.rpc.answers import completion, completion_choice, usage_message
 from gateway.rpc.bodies import completion_body, read_message
 from gateway.rpc.exchange import exchange, open_stream
 from gateway.settings import Settings
+from gateway.under_way import UnderWay
 from gateway.v1.completion_pb2 import (
     Completion,
     CompletionEvent,
@@ -34,17 +35,20 @@ from gateway.v1.completion_pb2_grpc import CompletionServiceServicer
 class CompletionService(CompletionServiceServicer):
     """Text completions, whole and streamed. Requests come as bytes, as chats do."""
 
-    def __init__(self, settings: Settings, models: Models) -> None:
+    def __init__(self, settings: Settings, models: Models, under_way: UnderWay) -> None:
         self._strict = settings.strict
         self._models = models
+        self._under_way = under_way
 
     async def CreateCompletion(self, raw: bytes, context: Any) -> Completion:
-        async with exchange("CreateCompletion", CompletionRequest, context):
+        async with exchange("CreateCompletion", CompletionRequest, context, self._under_way):
             task = await self._task(raw, is_stream=False)
             return completion(await collect_completion(task, await completion_replies(task)))
 
     async def StreamCompletion(self, raw: bytes, context: Any) -> None:
-        async with exchange("StreamCompletion", CompletionRequest, context) as request_id:
+        async with exchange(
+            "StreamCompletion", CompletionRequest, context, self._under_way
+        ) as request_id:
             task = await self._task(raw, is_stream=True)
             replies = await completion_replies(task)
             async with aclosing(completion_events(task, replies)) as events:

@@ -17,13 +17,14 @@ from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
 from gateway.errors import GatewayError
 from gateway.origin import REQUEST_ID, arrive
 from gateway.rpc.errors import retry_pushback, rich_status, status_code
+from gateway.under_way import UnderWay, stopping
 
 log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
 async def exchange(
-    method: str, request: Message | type[Message], context: Any
+    method: str, request: Message | type[Message], context: Any, under_way: UnderWay
 ) -> AsyncIterator[str]:
     """Serve one call inside; yields its id, which the caller finds in the trailing metadata.
 
@@ -34,12 +35,16 @@ async def exchange(
     request_id = _origin(context)
     started = time.perf_counter()
     code = grpc.StatusCode.OK
+    under_way.enter()
     try:
         yield request_id
     except GatewayError as error:
         code = status_code(error)
         await _abort(context, error, request, request_id)
     except asyncio.CancelledError:
+        if under_way.is_over:
+            code = grpc.StatusCode.UNAVAILABLE
+            await _abort(context, stopping(), request, request_id)
         code = grpc.StatusCode.CANCELLED
         raise
     except grpc.aio.InternalError:
@@ -51,6 +56,7 @@ async def exchange(
         failure = GatewayError("The server failed to handle this request.")
         await _abort(context, failure, request, request_id)
     finally:
+        under_way.leave()
         duration_ms = round((time.perf_counter() - started) * 1000, 1)
         log.info("request", method=method, status=code.name, duration_ms=duration_ms)
 

@@ -5,6 +5,7 @@ from typing import Any
 from gateway.models import Models
 from gateway.rpc.answers import model_message
 from gateway.rpc.exchange import exchange
+from gateway.under_way import UnderWay
 from gateway.v1.model_pb2 import GetModelRequest, ListModelsRequest, ListModelsResponse, Model
 from gateway.v1.model_pb2_grpc import ModelServiceServicer
 
@@ -12,13 +13,14 @@ from gateway.v1.model_pb2_grpc import ModelServiceServicer
 class ModelService(ModelServiceServicer):
     """The models of this gateway."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, under_way: UnderWay) -> None:
         self._models = models
+        self._under_way = under_way
 
     async def ListModels(self, request: ListModelsRequest, context: Any) -> ListModelsResponse:
-        async with exchange("ListModels", request, context):
+        async with exchange("ListModels", request, context, self._under_way):
             return ListModelsResponse(models=[model_message(model) for model in self._models])
 
     async def GetModel(self, request: GetModelRequest, context: Any) -> Model:
-        async with exchange("GetModel", request, context):
+        async with exchange("GetModel", request, context, self._under_way):
             return model_message(self._models.find(request.id))

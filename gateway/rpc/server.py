@@ -21,6 +21,7 @@ from gateway.rpc.servers import address, server_maker
 from gateway.rpc.tokens import TokenizeService
 from gateway.rpc.unparsed import Unparsed
 from gateway.settings import Settings
+from gateway.under_way import UnderWay
 from gateway.v1 import chat_pb2, completion_pb2, model_pb2, tokenize_pb2
 from gateway.v1.chat_pb2_grpc import add_ChatServiceServicer_to_server
 from gateway.v1.completion_pb2_grpc import add_CompletionServiceServicer_to_server
@@ -37,11 +38,14 @@ SERVICES = [
 class RpcServer:
     """The gateway's services on one port, which must be free; see `server.listen`."""
 
-    def __init__(self, settings: Settings, models: Models, port: int) -> None:
+    def __init__(
+        self, settings: Settings, models: Models, port: int, under_way: UnderWay | None = None
+    ) -> None:
         self._settings = settings
         self._health = Health(models, SERVICES)
         self._make_server = server_maker(settings, port)
         self._models = models
+        self._under_way = under_way or UnderWay()
         self._server: Any = None
         self._following: asyncio.Future[None] | None = None
         self.address = address(settings, port)
@@ -64,11 +68,12 @@ class RpcServer:
 
     def _register(self) -> None:
         server, settings, models = self._server, self._settings, self._models
-        unparsed = Unparsed(server)
-        add_ChatServiceServicer_to_server(ChatService(settings, models), unparsed)
-        add_CompletionServiceServicer_to_server(CompletionService(settings, models), unparsed)
-        add_TokenizeServiceServicer_to_server(TokenizeService(models), unparsed)
-        add_ModelServiceServicer_to_server(ModelService(models), server)
+        under_way, unparsed = self._under_way, Unparsed(server)
+        add_ChatServiceServicer_to_server(ChatService(settings, models, under_way), unparsed)
+        completions = CompletionService(settings, models, under_way)
+        add_CompletionServiceServicer_to_server(completions, unparsed)
+        add_TokenizeServiceServicer_to_server(TokenizeService(models, under_way), unparsed)
+        add_ModelServiceServicer_to_server(ModelService(models, under_way), server)
         add_HealthServicer_to_server(self._health, server)
         health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         names = [*SERVICES, health, reflection.SERVICE_NAME]

@@ -16,6 +16,7 @@ log = structlog.get_logger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 CALM_ENDINGS = (0, -signal.SIGTERM, -signal.SIGINT)
 BEYOND_DRAIN_S = 10.0
+LAST_WORDS_S = 3.0
 
 SETTLED_S = 10.0
 FIRST_PAUSE_S = 0.5
@@ -119,11 +120,21 @@ class Supervisor:
             if not received:
                 raise WorkersFailed("the workers did not drain in time and were ended")
             if received.si_signo != signal.SIGCHLD:
+                self._cut_short()
                 raise WorkersFailed("a second signal ended the workers before they had drained")
             endings = self._endings()
             cut_short += [ending for _, ending in endings if ending.status not in CALM_ENDINGS]
         if cut_short:
             raise WorkersFailed(f"a worker did not drain: {cut_short[0]}")
+
+    def _cut_short(self) -> None:
+        """Have the workers end what they answer at once, and tell whom they answer."""
+        for child in self._children():
+            child.send(signal.SIGINT)
+        until_s = time.monotonic() + LAST_WORDS_S
+        while self._children() and (left_s := until_s - time.monotonic()) > 0:
+            signal.sigtimedwait((signal.SIGCHLD,), left_s)
+            list(self._endings())
 
 
 def pause_after(lived_s: float, last_pause_s: float) -> float:

@@ -15,7 +15,8 @@ from gateway.bench.run import Options, measure, report_for
 from gateway.errors import EngineFailure
 from gateway.settings import Settings
 from tests.fakes import FakeEngine, length, text
-from tests.integration.test_openai_sockets import SlowEngine, serving
+from tests.integration.test_openai_sockets import SlowEngine
+from tests.serving import serving
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MODELS = {"data": [{"id": "odd"}]}

@@ -3,21 +3,17 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, closing
 
 import httpx
 import pytest
 import structlog
-import uvicorn
 
-from gateway.app import create_app
 from gateway.errors import EngineFailure, EngineTimeout
 from gateway.generation import Generation, Item
-from gateway.models import Models
-from gateway.server import listen, url_of
 from gateway.settings import Settings
-from tests.fakes import FakeEngine, stop, text, tiny_model
+from tests.fakes import FakeEngine, stop, text
 from tests.grpc_service import until
+from tests.serving import serving
 
 PATH = "/v1/chat/completions"
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
@@ -54,21 +50,6 @@ async def numbered(items: AsyncGenerator[Item, None]) -> AsyncIterator[tuple[int
     async for item in items:
         yield number, item
         number += 1
-
-
-@asynccontextmanager
-async def serving(engine: FakeEngine, settings: Settings) -> AsyncIterator[str]:
-    """Serve the engine on a free port; yield the URL."""
-    app = create_app(settings, Models([tiny_model(engine)]))
-    with closing(listen("127.0.0.1", 0)) as listener:
-        listener.listen()
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, http="httptools"))
-        running = asyncio.ensure_future(server.serve(sockets=[listener]))
-        try:
-            yield url_of(listener)
-        finally:
-            server.should_exit = True
-            await running
 
 
 async def lines_of(url: str) -> AsyncGenerator[str, None]:
@@ -126,7 +107,8 @@ async def test_a_body_that_is_slow_to_come_is_a_408_and_the_end_of_the_connectio
     async with serving(FakeEngine(), Settings(body_timeout_s=0.1)) as url:
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{{".encode())
+        asked = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        writer.write(f"{asked}Content-Length: 99\r\n\r\n{{".encode())
 
         answer = await asyncio.wait_for(reader.read(), 5)
         writer.close()
@@ -140,7 +122,8 @@ async def test_a_body_that_is_slow_to_come_is_a_408_and_the_end_of_the_connectio
 
 @pytest.mark.parametrize("path", [PATH, "/v1/tokenize"])
 async def test_a_client_that_leaves_within_its_body_is_no_failure(path: str) -> None:
-    head = f"POST {path} HTTP/1.1\r\nHost: gateway\r\nContent-Length: 100\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\n"
+    head += "Content-Length: 100\r\n\r\n"
 
     with structlog.testing.capture_logs() as logs:
         async with serving(FakeEngine([]), Settings()) as url:

@@ -26,6 +26,7 @@ FLOORS = (
         "gateway.settings",
         "gateway.telemetry",
         "gateway.traffic",
+        "gateway.under_way",
     },
     {"gateway.prompt", "gateway.triton", "gateway.workers"},
     {"gateway.output"},

@@ -34,10 +34,13 @@ ROWS = [
 ]
 
 
+HTTP_ONLY = (errors.HttpRefusal, errors.TooManyConnections)
+
+
 def leaves(kind: type[GatewayError]) -> set[type[GatewayError]]:
     """Return the kinds of errors that are raised: those that say more than their parent."""
     children = [one for one in kind.__subclasses__() if one.__module__ == errors.__name__]
-    below = {leaf for child in children for leaf in leaves(child)}
+    below = {leaf for child in children if child not in HTTP_ONLY for leaf in leaves(child)}
     return below if kind in (errors.ClientError, errors.EngineError) else below | {kind}
 
 
