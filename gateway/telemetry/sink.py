@@ -47,7 +47,7 @@ class Sink:
         while self._waiting and _takes_more(self._fd, max(0.0, until_s - time.monotonic())):
             with self._lock:
                 self._shift()
-        if self._num_lost and not self._waiting:
+        if not self._waiting:
             self._tell()
 
     def _let_wait(self, line: bytes) -> None:
@@ -64,12 +64,13 @@ class Sink:
             with self._lock:
                 if not self._shift():
                     break
-        if self._num_lost:
-            self._tell()
+        self._tell()
 
     def _tell(self) -> None:
-        num_lost, self._num_lost = self._num_lost, 0
-        self._tell_lost(num_lost)
+        with self._lock:
+            num_lost, self._num_lost = self._num_lost, 0
+        if num_lost:
+            self._tell_lost(num_lost)
 
     def _shift(self) -> bool:
         """Write the first of what waits; tell whether more does. The lock is held."""
