@@ -65,20 +65,25 @@ def repository(
         Path,
         typer.Option(help="For llmapi: NVIDIA's model, as Triton's containers have it."),
     ] = Path("/app/all_models/llmapi/tensorrt_llm"),
+    triton: Annotated[
+        str, typer.Option(help="For llmapi: HOST:PORT at which the gateway finds Triton.")
+    ] = "127.0.0.1:8001",
 ) -> None:
     """Write a complete Triton model repository, and the gateway's file for it."""
     from build_engine.console import ProgressBars
     from build_engine.repository import RepositorySpec, build
 
     if engine == "llmapi":
-        _write_llmapi(spec, output, llmapi_model, tokenizer)
+        _write_llmapi(spec, output, llmapi_model, tokenizer, triton)
         return
     with ProgressBars() as progress:
         built = build(RepositorySpec(engine, output, model, tokenizer, script), progress)
     _report(built)
 
 
-def _write_llmapi(spec: str | None, output: Path, model: Path, tokenizer: Path | None) -> None:
+def _write_llmapi(
+    spec: str | None, output: Path, model: Path, tokenizer: Path | None, triton: str
+) -> None:
     from build_engine.errors import BuildError
     from build_engine.llmapi import write_repository
     from build_engine.spec import load_spec
@@ -88,7 +93,7 @@ def _write_llmapi(spec: str | None, output: Path, model: Path, tokenizer: Path |
             "llmapi serves what a spec names, and the gateway needs its tokenizer: give --spec "
             "and --tokenizer"
         )
-    write_repository(load_spec(spec), output, model, tokenizer)
+    write_repository(load_spec(spec), output, model, tokenizer, triton)
     typer.echo(f"Built {output}\n  engine   llmapi, TensorRT-LLM's PyTorch backend")
 
 

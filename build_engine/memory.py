@@ -132,5 +132,5 @@ def checkpoint_bytes(spec: EngineSpec) -> int:
 
 
 def download_bytes(spec: EngineSpec) -> int:
-    """Return the size of the published weights, 16 bits each."""
-    return 2 * spec.shape.num_params
+    """Return the size of the published weights, 16 bits each unless they are quantized already."""
+    return checkpoint_bytes(spec) if spec.quantization.published else 2 * spec.shape.num_params

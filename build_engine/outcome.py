@@ -104,7 +104,9 @@ def notes(spec: EngineSpec) -> Iterator[str]:
             "per GPU with mpirun, all of them on the same folder; docker-compose.yml serves one "
             "host alone"
         )
-    if spec.quantization.weights != "none" and spec.quantization.calibration is None:
+    quantization = spec.quantization
+    is_calibrated = quantization.weights != "none" and not quantization.published
+    if is_calibrated and quantization.calibration is None:
         yield (
             "quantization.calibration: not pinned, so quantize.py fetches cnn_dailymail as it is "
             "on that day"

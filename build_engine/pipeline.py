@@ -37,6 +37,13 @@ class Build:
     hub_cache: Path
     free_bytes: FreeBytes = free_bytes
 
+    def __post_init__(self) -> None:
+        if self.spec.quantization.published:
+            raise BuildError(
+                "quantization.published: trtllm-build has no checkpoint of these weights; serve "
+                "them as they are: build-engine repository --engine llmapi --spec SPEC"
+            )
+
     @property
     def workshop(self) -> Workshop:
         """Where the stages are kept."""

@@ -168,6 +168,8 @@ def _w4a8(spec: EngineSpec) -> Iterator[str]:
 
 def _kv_cache(spec: EngineSpec) -> Iterator[str]:
     quantization = spec.quantization
+    if quantization.published and quantization.weights == "none":
+        yield "quantization.published: says how the hub's weights are stored; name it in weights"
     if quantization.kv_cache != "auto" and quantization.weights == "none":
         yield (
             f"quantization.kv_cache: {quantization.kv_cache} is calibrated together with the "

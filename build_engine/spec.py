@@ -77,6 +77,7 @@ class Quantized(Part):
 
     weights: Quantization = "none"
     kv_cache: Literal["auto", "fp8", "int8"] = "auto"
+    published: bool = Field(False, description="The hub's weights are stored so already.")
     calibration: Calibration | None = None
     calibration_size: int = Field(512, gt=0)
     awq_block_size: int = Field(128, gt=0)
@@ -205,6 +206,7 @@ class EngineSpec(Part):
     speculative: Speculative = Speculative()
     lora: Lora | None = None
     serving: Serving = Serving()
+    llm: dict[str, Any] = Field({}, description="For llmapi: more arguments of tensorrt_llm.LLM.")
 
     @model_validator(mode="after")
     def _judge(self) -> "EngineSpec":

@@ -31,8 +31,9 @@ class Tokenizer:
     `special_ids` holds the tokens flagged special, `control_ids` these and every other added
     token that text must not turn into. `end_ids` end an answer, the end of an assistant's turn
     first. `bos_id` opens every prompt of raw text, None for models without such a token.
-    `named_tokens` are the tokenizer's own roles (bos_token, ...), `chat_templates` its Jinja
-    sources by name.
+    `opening_ids` are put before a text by whoever encodes it with special tokens, which text
+    engines do. `named_tokens` are the tokenizer's own roles (bos_token, ...), `chat_templates` its
+    Jinja sources by name.
     """
 
     backend: tokenizers.Tokenizer
@@ -41,6 +42,7 @@ class Tokenizer:
     control_ids: Mapping[str, int]
     named_tokens: Mapping[str, str]
     bos_id: int | None
+    opening_ids: tuple[int, ...]
     end_ids: tuple[int, ...]
     chat_templates: Mapping[str, str]
     _text: tokenizers.Tokenizer
@@ -69,6 +71,7 @@ class Tokenizer:
             control_ids=control,
             named_tokens=named,
             bos_id=_bos_id(backend, named),
+            opening_ids=_opening_ids(backend),
             end_ids=_end_ids(backend, named, _read_json(directory / "generation_config.json")),
             chat_templates=_chat_templates(directory, config),
             _text=text,
@@ -171,6 +174,14 @@ def _named_tokens(config: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(content, str):
             named[f"{role}_token"] = content
     return named
+
+
+def _opening_ids(backend: tokenizers.Tokenizer) -> tuple[int, ...]:
+    """Return what a tokenizer.json's post-processor puts before a text."""
+    bare = backend.encode("a", add_special_tokens=False).ids
+    told = backend.encode("a").ids
+    starts = (at for at in range(len(told)) if told[at : at + len(bare)] == bare)
+    return tuple(told[: next(starts, 0)])
 
 
 def _bos_id(backend: tokenizers.Tokenizer, named: Mapping[str, str]) -> int | None:

@@ -26,7 +26,7 @@ from gateway.triton.tensors import (
     int32,
     raw_outputs,
 )
-from gateway.triton.text import TextCodec, read_string, strings
+from gateway.triton.text import TextCodec, read_string, strings, unopened
 
 FEATURE_INPUTS = {
     Feature.NUM_SEQUENCES: "num_return_sequences",
@@ -150,12 +150,9 @@ class EnsembleEngine(ServedModel):
 
     def _text(self, generation: Generation) -> str:
         """The prompt without the BOS that the deployment's preprocessing puts before it."""
-        prompt = generation.prompt
-        if not self._ensemble.adds_special_tokens or not prompt.token_ids:
-            return prompt.text
-        first = self._spell(prompt.token_ids[:1])
-        is_control = self._codec.decode(prompt.token_ids[:1]) == ""
-        return prompt.text.removeprefix(first) if is_control else prompt.text
+        if not self._ensemble.adds_special_tokens:
+            return generation.prompt.text
+        return unopened(generation.prompt, self._codec)
 
     def _spell(self, token_ids: Sequence[int]) -> str:
         return self._codec.decode(token_ids, skip_special=False)

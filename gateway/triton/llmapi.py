@@ -1,6 +1,7 @@
 """The engine behind NVIDIA's `llmapi` model: TensorRT-LLM's LLM API, spoken to with text.
 
-It returns the whole text so far in every response, and says itself why it ended.
+It encodes the text with special tokens (SamplingParams.add_special_tokens is True, and the model
+has no input for it), returns the whole text so far in every response, and says why it ended.
 """
 
 import struct
@@ -16,7 +17,7 @@ from gateway.triton.channel import Channel
 from gateway.triton.contract import ContractMismatch
 from gateway.triton.server import ServedModel
 from gateway.triton.tensors import Tensor, build_request, raw_outputs
-from gateway.triton.text import TextCodec, read_string, strings
+from gateway.triton.text import TextCodec, read_string, strings, unopened
 
 PREFIX = "sampling_param_"
 
@@ -87,7 +88,7 @@ class LlmApiEngine(ServedModel):
     def _tensors(self, generation: Generation) -> Iterator[Tensor]:
         sampling, shape = generation.sampling, self._llmapi.shape
         is_greedy = sampling.temperature == 0.0
-        yield strings("text_input", [generation.prompt.text], shape)
+        yield strings("text_input", [unopened(generation.prompt, self._codec)], shape)
         yield "streaming", "BOOL", shape, bytes([generation.streaming])
         yield "return_finish_reason", "BOOL", shape, b"\1"
         yield f"{PREFIX}exclude_input_from_output", "BOOL", shape, b"\1"

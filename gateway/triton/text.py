@@ -4,15 +4,28 @@ import struct
 from collections.abc import Sequence
 from typing import Protocol
 
+from gateway.generation import Prompt
 from gateway.triton.tensors import Tensor
 
 
 class TextCodec(Protocol):
     """The model's tokenizer, as far as text engines need it."""
 
+    @property
+    def opening_ids(self) -> tuple[int, ...]: ...
+
     def encode(self, text: str) -> list[int]: ...
 
     def decode(self, token_ids: Sequence[int], *, skip_special: bool = True) -> str: ...
+
+
+def unopened(prompt: Prompt, codec: TextCodec) -> str:
+    """Return a prompt's text without what the server's tokenizer puts before every text: it would
+    stand there twice. The server is taken to have the model's own tokenizer."""
+    opening = codec.opening_ids
+    if not opening or tuple(prompt.token_ids[: len(opening)]) != opening:
+        return prompt.text
+    return prompt.text.removeprefix(codec.decode(opening, skip_special=False))
 
 
 def strings(name: str, values: Sequence[str], shape: tuple[int, ...]) -> Tensor:

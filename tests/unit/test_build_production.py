@@ -18,8 +18,13 @@ from typer.testing import CliRunner
 
 from build_engine.artifacts import checkpoint_problems, engine_problems
 from build_engine.cli import app
+from build_engine.commands import Toolbox
+from build_engine.console import StageBoard
+from build_engine.errors import BuildError
 from build_engine.grammar import tokenizer_info
+from build_engine.llmapi import model_yaml
 from build_engine.manifest import MANIFEST, stamp
+from build_engine.pipeline import Build
 from build_engine.production import Place, configs
 from build_engine.spec import load_spec
 from build_engine.verify import config_problems, verify
@@ -297,6 +302,84 @@ def test_what_the_other_backend_does_not_do_is_refused(
 
     assert result.exit_code == 1
     assert "quantization.weights: the PyTorch backend loads weights that are" in result.stderr
+    assert "nvidia/Llama-3.1-8B-Instruct-FP8" in result.stderr
+
+
+# Arguments of tensorrt_llm.LLM (tensorrt_llm/llmapi/llm_args.py) by what a spec says.
+REACHES: dict[str, tuple[dict[str, Any], tuple[str, ...], Any]] = {
+    "host cache": (
+        {"serving": {"kv_cache_host_bytes": 10**9}}, ("kv_cache_config", "host_cache_size"), 10**9,
+    ),
+    "scheduler": (
+        {"serving": {"scheduler": "max_utilization"}},
+        ("scheduler_config", "capacity_scheduler_policy"), "MAX_UTILIZATION",
+    ),
+    "guides": ({}, ("guided_decoding_backend",), "xgrammar"),
+    "beams": ({"limits": {"max_beam_width": 2}}, ("max_beam_width",), 2),
+    "fp8 KV of published weights": (
+        {"quantization": {"weights": "fp8", "kv_cache": "fp8", "published": True}},
+        ("kv_cache_config", "dtype"), "fp8",
+    ),
+    "drafts": (
+        {"llm": {"speculative_config": {"decoding_type": "NGram", "max_draft_len": 4}}},
+        ("speculative_config", "decoding_type"), "NGram",
+    ),
+    "CUDA graphs": (
+        {"llm": {"cuda_graph_config": {"enable_padding": True}}},
+        ("cuda_graph_config", "enable_padding"), True,
+    ),
+    "adapters": (
+        {"llm": {"lora_config": {"max_lora_rank": 16}}}, ("lora_config", "max_lora_rank"), 16,
+    ),
+    "more of the KV cache": (
+        {"llm": {"kv_cache_config": {"tokens_per_block": 64}}},
+        ("kv_cache_config", "tokens_per_block"), 64,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REACHES)
+def test_what_a_spec_says_reaches_the_pytorch_backend(case: str) -> None:
+    changes, path, value = REACHES[case]
+    spec = load_spec("llama-3.1-8b-h100-bf16")
+    changes = {name: merge(spec.model_dump()[name], part) for name, part in changes.items()}
+
+    found: Any = yaml.safe_load(model_yaml(spec.replaced(**changes)))
+
+    for name in path:
+        found = found[name]
+    assert found == value
+
+
+def merge(whole: Any, part: Any) -> Any:
+    return whole | part if isinstance(whole, dict) else part
+
+
+UNREACHED: dict[str, tuple[dict[str, Any], str]] = {
+    "speculative": ({"speculative": {"mode": "lookahead"}}, "llm.speculative_config"),
+    "lora": ({"lora": {"modules": ["attn_q"]}}, "llm.lora_config"),
+    "queue": ({"serving": {"max_queue_size": 5}}, "serving.max_queue_size"),
+    "hosts": ({"parallel": {"tensor": 16}}, "trtllm-llmapi-launch"),
+    "twice": ({"llm": {"max_seq_len": 5}}, "llm.max_seq_len: the spec's own fields make it 16384"),
+}
+
+
+@pytest.mark.parametrize("case", UNREACHED)
+def test_what_the_pytorch_backend_does_not_take_is_refused_and_never_dropped(case: str) -> None:
+    changes, message = UNREACHED[case]
+
+    with pytest.raises(BuildError, match=message):
+        model_yaml(load_spec("llama-3.1-8b-h100-bf16").replaced(**changes))
+
+
+def test_published_weights_are_served_as_they_are(tmp_path: Path) -> None:
+    spec = load_spec("llama-3.1-8b-h100-fp8-llmapi")
+
+    content = yaml.safe_load(model_yaml(spec))
+
+    assert content["model"] == "nvidia/Llama-3.1-8B-Instruct-FP8"
+    with pytest.raises(BuildError, match="repository --engine llmapi"):
+        Build(spec, tmp_path, Place(tmp_path), Toolbox(), StageBoard(), tmp_path)
 
 
 def test_nvidias_model_is_looked_for_where_containers_have_it(whole: Path, tmp_path: Path) -> None:

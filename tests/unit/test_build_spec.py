@@ -60,6 +60,7 @@ def test_the_shipped_specs_are_those_promised() -> None:
         "llama-3.1-8b-h100-bf16",
         "llama-3.1-8b-h100-fp8",
         "llama-3.1-8b-h100-fp8-kv16",
+        "llama-3.1-8b-h100-fp8-llmapi",
         "llama-3.1-8b-h100-lookahead",
         "llama-3.1-8b-h200-fp8",
         "llama-3.1-8b-l4-fp8",

@@ -50,7 +50,7 @@ class TritonPythonModel:
 
     def _parse(self, request_id: str, tensors: dict[str, Any]) -> Request:
         text = tensors["text_input"].ravel()[0].decode()
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        ids = self._tokenizer.encode(text).ids  # special tokens too, as the LLM API does
 
         def scalar(name: str, default: float) -> float:
             return float(tensors.get(f"sampling_param_{name}", np.array(default)).item())
