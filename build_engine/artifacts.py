@@ -35,7 +35,7 @@ def checkpoint_problems(spec: EngineSpec, folder: Path) -> Iterator[str]:
         yield f"{folder / 'config.json'} is missing or no JSON"
         return
     yield from _differences("checkpoint", config, _expected_model(spec))
-    yield from _ranks(folder, "rank{}.safetensors", spec.parallel.world_size)
+    yield from rank_problems(folder, "rank{}.safetensors", spec.parallel.world_size)
 
 
 def engine_problems(spec: EngineSpec, folder: Path) -> Iterator[str]:
@@ -52,7 +52,7 @@ def engine_problems(spec: EngineSpec, folder: Path) -> Iterator[str]:
         )
     yield from _differences("engine", config.get("pretrained_config"), _expected_model(spec))
     yield from _differences("engine", config.get("build_config"), _expected_build(spec))
-    yield from _ranks(folder, "rank{}.engine", spec.parallel.world_size)
+    yield from rank_problems(folder, "rank{}.engine", spec.parallel.world_size)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -111,7 +111,8 @@ def _differences(kind: str, config: object, expected: Mapping[str, Any]) -> Iter
             yield f"{kind}: {name} is {found!r} in config.json, {wanted!r} by the spec"
 
 
-def _ranks(folder: Path, pattern: str, world_size: int) -> Iterator[str]:
+def rank_problems(folder: Path, pattern: str, world_size: int) -> Iterator[str]:
+    """Yield which files of ranks lack, are empty, or are too many."""
     wanted = {pattern.format(rank) for rank in range(world_size)}
     found = {path.name for path in folder.glob(pattern.format("*")) if path.stat().st_size}
     if missing := wanted - found:

@@ -26,6 +26,7 @@ for command in (
     engine_cli.plan,
     engine_cli.build,
     engine_cli.verify,
+    engine_cli.check,
     engine_cli.tune,
 ):
     app.command()(command)

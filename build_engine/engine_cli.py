@@ -170,6 +170,33 @@ def verify(
 
 
 @explained
+def check(
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="An engine's folder, a model repository, or http://HOST:8000 of Triton."
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Say what an engine, a repository or a running Triton is, can do, and what is wrong with it.
+
+    Anyone's, not only those of this tool. Exit status 1 where something is wrong.
+    """
+    from build_engine.look_models import look_at
+
+    found = look_at(target)
+    if as_json:
+        typer.echo(json.dumps([{"kind": f.kind, "text": f.text} for f in found], indent=2))
+    else:
+        for kind, title in (("is", "It is"), ("can", "It can"), ("wrong", "Wrong with it")):
+            lines = [finding.text for finding in found if finding.kind == kind]
+            if lines:
+                typer.echo("\n".join([title, *(f"  {line}" for line in lines)]))
+    raise typer.Exit(1 if any(finding.kind == "wrong" for finding in found) else 0)
+
+
+@explained
 def tune(
     trace: Annotated[
         Path,

@@ -186,22 +186,23 @@ class Flag:
 _ON_OFF = ("enable", "disable")
 _PLUGIN = ("auto", "float16", "float32", "bfloat16", "disable")
 _DTYPES = ("auto", "float16", "bfloat16", "float32")
+_DRAFTING = ("draft_tokens_external", "medusa", "lookahead_decoding", "eagle")
 _PARALLEL = (Flag("tp_size"), Flag("pp_size"))
 
 FLAGS: Mapping[str, tuple[Flag, ...]] = {
     "convert_checkpoint": (
         Flag("model_dir"),
         Flag("output_dir"),
-        Flag("dtype", values=_DTYPES),
+        Flag("dtype", before="0.15.0", values=_DTYPES[1:]),
+        Flag("dtype", since="0.15.0", values=_DTYPES),
         *_PARALLEL,
         Flag("workers"),
-        Flag("use_embedding_sharding", before="0.16.0", is_switch=True),
     ),
     "eagle_convert_checkpoint": (
         Flag("model_dir", since="0.16.0"),
         Flag("eagle_model_dir", since="0.16.0"),
         Flag("output_dir", since="0.16.0"),
-        Flag("dtype", since="0.16.0", values=_DTYPES),
+        Flag("dtype", since="0.16.0", values=_DTYPES[1:]),
         Flag("tp_size", since="0.16.0"),
         Flag("pp_size", since="0.16.0"),
         Flag("workers", since="0.16.0"),
@@ -251,11 +252,9 @@ FLAGS: Mapping[str, tuple[Flag, ...]] = {
         Flag("max_lora_rank"),
         Flag("logits_dtype", values=("float16", "float32")),
         Flag("gather_context_logits", is_switch=True),
-        Flag(
-            "speculative_decoding_mode",
-            since="0.10.0",
-            values=("draft_tokens_external", "lookahead_decoding", "medusa", "eagle"),
-        ),
+        Flag("speculative_decoding_mode", "0.10.0", "0.11.0", _DRAFTING[:2]),
+        Flag("speculative_decoding_mode", "0.11.0", "0.16.0", _DRAFTING[:3]),
+        Flag("speculative_decoding_mode", since="0.16.0", values=_DRAFTING),
         Flag("max_draft_len"),
         Flag("strongly_typed", before="0.11.0", is_switch=True),
         Flag("use_custom_all_reduce", before="0.12.0", values=_ON_OFF),

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from build_engine.look_models import look_at
 from build_engine.production import Place, configs
 from build_engine.spec import EngineSpec, SpecError, load_spec
 from build_engine.versions import RELEASES
@@ -44,14 +45,19 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stub(repository: Path, log_folder: Path) -> Iterator[Any]:
+def triton(repository: Path, log_folder: Path) -> Iterator[TritonServer]:
     """Triton over the repository, its models loaded when told to."""
     arguments = ("--model-control-mode=explicit", "--strict-readiness=false")
     log_file = log_folder / "production.log"
     with TritonServer(repository, log_file=log_file, arguments=arguments) as server:
         server.wait_ready(60)
-        with grpc.insecure_channel(server.grpc_address) as channel:
-            yield service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stub(triton: TritonServer) -> Iterator[Any]:
+    with grpc.insecure_channel(triton.grpc_address) as channel:
+        yield service_pb2_grpc.GRPCInferenceServiceStub(channel)
 
 
 def swap_backend(repository: Path) -> None:
@@ -112,6 +118,20 @@ def test_its_model_config_is_the_contract(stub: Any, repository: Path) -> None:
     assert parameters["gpt_model_path"] == f"{repository}/tensorrt_llm/1"
     assert parameters["guided_decoding_backend"] == "xgrammar"
     assert parameters["exclude_input_in_output"] == "true"
+
+
+def test_a_triton_that_runs_is_told_in_plain_words(stub: Any, triton: TritonServer) -> None:
+    unloaded = [f.text for f in look_at(f"http://{triton.http_address}") if f.kind == "wrong"]
+    load(stub, "ensemble")
+
+    found = look_at(f"http://{triton.http_address}")
+
+    told = {kind: "\n".join(f.text for f in found if f.kind == kind) for kind in ("is", "can")}
+    assert any("tensorrt_llm" in line for line in unloaded)
+    assert "Triton 2." in told["is"] and "the TensorRT-LLM backend" in told["is"]
+    assert "built by 1.2.1" in told["is"] and "weights in FP8, KV cache in FP8" in told["is"]
+    assert "tensorrt_llm: stream" in told["can"]
+    assert [f.text for f in found if f.kind == "wrong"] == []
 
 
 @st.composite
