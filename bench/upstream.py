@@ -188,6 +188,8 @@ def commands(release: Release) -> Iterator[Command]:
             spec: EngineSpec = load_spec(name).replaced(tensorrt_llm=release.number)
         except BuildError:
             continue
+        if spec.quantization.published:
+            continue
         downloads = Downloads.of(spec)
         yield checkpoint_command(spec, Toolbox(), downloads, Path("CHECKPOINT"))
         yield build_command(spec, Toolbox(), Path("CHECKPOINT"), Path("ENGINE"))

@@ -12,6 +12,7 @@ from build_engine.shapes import SHAPES
 from build_engine.versions import release_numbered
 
 Kind = Literal["is", "can", "wrong"]
+_MOST_RANKS = 4096
 # SpeculativeDecodingMode of tensorrt_llm/models/modeling_utils.py, as JSON has it.
 _MODES = {2: "drafts that callers send", 4: "Medusa", 8: "lookahead", 16: "ReDrafter", 32: "EAGLE"}
 
@@ -61,13 +62,13 @@ class Engine:
     @property
     def seq_len(self) -> int:
         """Tokens of a prompt and its answer: the engine's limit but for what drafts take."""
-        total = _number(self.build, "max_seq_len") or (
-            _number(self.build, "max_input_len") + _number(self.build, "max_output_len")
+        total = number(self.build, "max_seq_len") or (
+            number(self.build, "max_input_len") + number(self.build, "max_output_len")
         )
         if not self.drafting:
             return total
-        layers = _number(self.model, "num_eagle_layers") if self.drafting == "EAGLE" else 0
-        return total - _number(self.build, "max_draft_len") - layers
+        layers = number(self.model, "num_eagle_layers") if self.drafting == "EAGLE" else 0
+        return total - number(self.build, "max_draft_len") - layers
 
     @property
     def logits(self) -> str:
@@ -93,10 +94,10 @@ def _container(version: str) -> str:
 
 def _model(model: Mapping[str, Any]) -> str:
     found = (
-        _number(model, "num_hidden_layers"),
-        _number(model, "hidden_size"),
-        _number(model, "intermediate_size"),
-        _number(model, "vocab_size"),
+        number(model, "num_hidden_layers"),
+        number(model, "hidden_size"),
+        number(model, "intermediate_size"),
+        number(model, "vocab_size"),
     )
     known = [
         name
@@ -125,10 +126,10 @@ def _precision(engine: Engine) -> str:
 def _abilities(engine: Engine) -> Iterator[str]:
     build = engine.build
     yield (
-        f"{_number(build, 'max_batch_size'):,} sequences at once, each of {engine.seq_len:,} "
-        f"tokens, prompt and answer; {_number(build, 'max_num_tokens'):,} tokens in a step"
+        f"{number(build, 'max_batch_size'):,} sequences at once, each of {engine.seq_len:,} "
+        f"tokens, prompt and answer; {number(build, 'max_num_tokens'):,} tokens in a step"
     )
-    if _number(build, "max_beam_width") > 1:
+    if number(build, "max_beam_width") > 1:
         yield f"{build['max_beam_width']} beams"
     if engine.is_paged:
         yield "keep prefixes in the KV cache, and read long prompts in chunks"
@@ -136,15 +137,18 @@ def _abilities(engine: Engine) -> Iterator[str]:
         greedy = (
             ", greedily: temperature and seeds have no effect" if engine.drafting == "EAGLE" else ""
         )
-        yield f"draft up to {_number(build, 'max_draft_len')} tokens by {engine.drafting}{greedy}"
+        yield f"draft up to {number(build, 'max_draft_len')} tokens by {engine.drafting}{greedy}"
     if engine.plugins.get("lora_plugin"):
         rank = _mapping(build.get("lora_config")).get("max_lora_rank", "?")
         yield f"take LoRA adapters up to rank {rank}"
 
 
 def _faults(engine: Engine) -> Iterator[str]:
-    world = _mapping(engine.model.get("mapping")).get("world_size", 1)
-    yield from rank_problems(engine.folder, "rank{}.engine", int(world))
+    world = number(_mapping(engine.model.get("mapping")), "world_size")
+    if not 1 <= world <= _MOST_RANKS:
+        yield f"mapping.world_size is {world}: it does not say how many ranks there are"
+        return
+    yield from rank_problems(engine.folder, "rank{}.engine", world)
     if engine.build.get("kv_cache_type", "PAGED") not in ("PAGED", "paged", None):
         yield f"its KV cache is {engine.build['kv_cache_type']}: in-flight batching needs pages"
     if engine.plugins.get("paged_kv_cache") is False:
@@ -159,6 +163,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _number(content: Mapping[str, Any], name: str) -> int:
+def number(content: Mapping[str, Any], name: str) -> int:
+    """Return a whole number in a config, 0 where there is none."""
     value = content.get(name)
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from build_engine.errors import BuildError
-from build_engine.look import Engine, Finding, look_at_engine
+from build_engine.look import Engine, Finding, look_at_engine, number
 from build_engine.manifest import MANIFEST
 from build_engine.production import SPEC_FILE
 from build_engine.verify import verify
@@ -170,12 +170,12 @@ def _mismatches(config: Config, set_to: Mapping[str, str], engine: Engine) -> It
 
 
 def _sizes(config: Config, set_to: Mapping[str, str], engine: Engine) -> Iterator[str]:
-    built = engine.build
-    batch, beams = int(config.get("max_batch_size", 0)), int(set_to.get("max_beam_width", "1"))
-    if batch > built.get("max_batch_size", batch):
-        yield f"batches of {batch}, but the engine takes {built['max_batch_size']}"
-    if beams > built.get("max_beam_width", beams):
-        yield f"max_beam_width {beams}, but the engine has {built['max_beam_width']}"
+    most, widest = (number(engine.build, name) for name in ("max_batch_size", "max_beam_width"))
+    batch, beams = number(config, "max_batch_size"), set_to.get("max_beam_width", "1")
+    if batch > most:
+        yield f"batches of {batch}, but the engine takes {most}"
+    if not beams.isdecimal() or int(beams[:9]) > widest:
+        yield f"max_beam_width {beams}, but the engine has {widest}"
     logits = {t["data_type"] for t in config.get("output", ()) if t["name"] == "generation_logits"}
     if logits and engine.logits and logits != {engine.logits}:
         yield f"logits are {logits.pop()}, but the engine's {engine.logits}: asked for, they fail"

@@ -49,6 +49,10 @@ class Plan:
     def commands(self) -> list[str]:
         """The lines that `build-engine build` runs, with its folders named for what they hold."""
         spec, tools, checkpoint = self.spec, Toolbox(), Path("CHECKPOINT")
+        if spec.quantization.published:
+            return [
+                "build-engine repository --engine llmapi --spec SPEC --tokenizer DIR --output DIR"
+            ]
         heads, texts = spec.speculative.eagle, spec.quantization.calibration
         lines = [f"download {spec.model.id} at {spec.model.revision} to MODEL"]
         if heads is not None:

@@ -1,13 +1,17 @@
 """`build-engine check`: engines and repositories, of this tool or not, told in plain words."""
 
+import contextlib
 import json
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from build_engine.cli import app
@@ -90,6 +94,32 @@ def test_what_is_wrong_with_an_engine_is_told(case: str, tmp_path: Path) -> None
 
     assert message in told(engine, "wrong")
     assert CliRunner().invoke(app, ["check", str(engine)]).exit_code == 1
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+FIELDS = (
+    "version", "pretrained_config", "pretrained_config.mapping", "pretrained_config.quantization",
+    "pretrained_config.mapping.world_size", "pretrained_config.num_hidden_layers",
+    "pretrained_config.logits_dtype", "build_config", "build_config.plugin_config",
+    "build_config.max_seq_len", "build_config.max_batch_size", "build_config.kv_cache_type",
+    "build_config.max_beam_width", "build_config.speculative_decoding_mode",
+    "build_config.plugin_config.lora_plugin",
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(field=st.sampled_from(FIELDS), value=JSON)
+def test_whatever_an_engine_says_of_itself_is_told_or_refused(field: str, value: object) -> None:
+    with TemporaryDirectory() as folder:
+        engine = write_engine("llama-3.2-1b", Path(folder) / "engine")
+        edit(field, value)(engine)
+
+        with contextlib.suppress(BuildError):
+            assert look_at(str(engine))
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,10 @@ def tensors(text: str) -> Iterator[str]:
     yield from re.findall(r"^ +(?:in|out)put_map .*$", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", shipped_specs())
+BUILT = [name for name in shipped_specs() if not load_spec(name).quantization.published]
+
+
+@pytest.mark.parametrize("name", BUILT)
 def test_commands_and_repository_of_a_spec_are_as_pinned(name: str) -> None:
     spec = load_spec(name)
 

@@ -179,6 +179,13 @@ def test_more_than_one_host_is_told_and_never_taken_for_one() -> None:
     assert any("2 hosts of 8 GPUs: launch" in note for note in plan["notes"])
 
 
+def test_published_weights_are_planned_but_not_built() -> None:
+    result = CliRunner().invoke(app, ["plan", "llama-3.1-8b-h100-fp8-llmapi", "--json"])
+
+    (command,) = json.loads(result.stdout)["commands"]
+    assert command.startswith("build-engine repository --engine llmapi")
+
+
 def test_what_drafting_saves_is_not_in_the_bound_and_that_is_said() -> None:
     result = CliRunner().invoke(app, ["plan", "llama-3.1-8b-h100-lookahead"])
 
