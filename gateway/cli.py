@@ -11,16 +11,58 @@ import typer
 from gateway.bench.cli import bench
 
 app = typer.Typer(
-    help="An OpenAI-compatible gateway in front of NVIDIA Triton with TensorRT-LLM.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 
-HttpPort = Annotated[int | None, typer.Option("--http-port", help="The gateway's HTTP port.")]
-Workers = Annotated[int | None, typer.Option(help="Processes that share the ports; default 1.")]
-GrpcPort = Annotated[int | None, typer.Option("--grpc-port", help="The gateway's gRPC port.")]
-Host = Annotated[str | None, typer.Option(help="Address to bind; default 127.0.0.1.")]
+MAX_PORT = 65535
+
+# Where a setting decides what is not given, its default is shown.
+HttpPort = Annotated[
+    int | None,
+    typer.Option(
+        "--http-port", min=0, max=MAX_PORT, show_default="8080", help="The gateway's HTTP port."
+    ),
+]
+GrpcPort = Annotated[
+    int | None,
+    typer.Option(
+        "--grpc-port", min=0, max=MAX_PORT, show_default="8081", help="The gateway's gRPC port."
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, show_default="1", help="Processes that share the ports."),
+]
+Host = Annotated[str | None, typer.Option(show_default="127.0.0.1", help="Address to bind.")]
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        from gateway import __version__
+
+        typer.echo(f"gateway {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _gateway(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version."),
+    ] = False,
+) -> None:
+    """An OpenAI-compatible gateway in front of NVIDIA Triton with TensorRT-LLM."""
+
+
+def _address(value: str) -> str:
+    from gateway.settings import check_address
+
+    try:
+        return check_address(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 @app.command()
@@ -28,14 +70,16 @@ def up(
     http_port: HttpPort = None,
     grpc_port: GrpcPort = None,
     triton_grpc_port: Annotated[
-        int, typer.Option(help="Triton's gRPC port; 0 takes a free one.")
+        int, typer.Option(min=0, max=MAX_PORT, help="Triton's gRPC port; 0 takes a free one.")
     ] = 0,
     repository: Annotated[
         Path, typer.Option(help="Model repository; built there if it is missing.")
     ] = Path("repository"),
     engine: Annotated[
         Literal["openvino", "simulated"] | None,
-        typer.Option(help="What runs the model; default: openvino, or what the repository has."),
+        typer.Option(
+            show_default="what the repository has, or openvino", help="What runs the model."
+        ),
     ] = None,
     host: Host = None,
 ) -> None:
@@ -51,14 +95,14 @@ def up(
             port=http_port, host=host, grpc_host=host, grpc_port=grpc_port, workers=1
         )
         Stack(settings, repository, engine, triton_grpc_port).run()
-    except (SettingsError, UpFailed) as error:
+    except (SettingsError, UpFailed, OSError) as error:
         _fail(error)
 
 
 @app.command()
 def serve(
     triton: Annotated[
-        str, typer.Option(help="HOST:PORT of Triton's gRPC endpoint.")
+        str, typer.Option(callback=_address, help="HOST:PORT of Triton's gRPC endpoint.")
     ] = "127.0.0.1:8001",
     tokenizer: Annotated[
         Path | None,
@@ -70,7 +114,10 @@ def serve(
     ] = None,
     model_id: Annotated[
         str | None,
-        typer.Option(help="What clients call the model; default: the tokenizer folder's name."),
+        typer.Option(
+            show_default="as its repository does, or the tokenizer folder's name",
+            help="What clients call the model.",
+        ),
     ] = None,
     triton_model: Annotated[
         str, typer.Option(help="What Triton calls the model.")
@@ -85,7 +132,7 @@ def serve(
     ] = None,
     max_model_len: Annotated[
         int | None,
-        typer.Option(help="Tokens of context, where Triton does not publish it."),
+        typer.Option(min=1, help="Tokens of context, where Triton does not publish it, or fewer."),
     ] = None,
     host: Host = None,
     http_port: HttpPort = None,
@@ -95,12 +142,13 @@ def serve(
     """Run the gateway alone, in front of any Triton."""
     from gateway.launch import launch
     from gateway.settings import (
-        ModelSettings,
         SettingsError,
         TlsSettings,
         TritonSettings,
         load_models_file,
         load_settings,
+        name_of,
+        one_model,
     )
     from gateway.workers.supervisor import WorkersFailed
 
@@ -111,8 +159,8 @@ def serve(
         if models is not None:
             launch(settings, load_models_file(models).models)
         elif tokenizer is not None:
-            one = ModelSettings(
-                id=model_id or tokenizer.resolve().name,
+            one = one_model(
+                id=model_id or name_of(tokenizer),
                 tokenizer=tokenizer.resolve(),
                 triton=TritonSettings(
                     address=triton,
@@ -125,7 +173,7 @@ def serve(
             launch(settings, [one])
         else:
             raise SettingsError("say what to serve: --tokenizer DIR, or --models FILE")
-    except (SettingsError, WorkersFailed) as error:
+    except (SettingsError, WorkersFailed, OSError) as error:
         _fail(error)
 
 

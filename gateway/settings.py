@@ -1,15 +1,26 @@
 """The only reader of the environment and of the models file. Everything else is handed settings."""
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s?#]+")
 HOST = re.compile(r"\*|[^/\s:\[\]]+|[0-9a-f:.]+")
+ADDRESS = re.compile(r"(?:[^\s\[\]:/@]+|\[[\da-fA-F:.]+\]):(\d{1,5})", re.ASCII)
 
 
 class SettingsError(Exception):
@@ -72,6 +83,18 @@ class Settings(BaseSettings):
     # How it speaks to Triton
     transport: Literal["http2", "grpc"] = Field(
         default="http2", description="Carries Triton's streams: our own HTTP/2 client, or grpc.aio."
+    )
+
+    first_token_timeout_s: float = Field(
+        default=0,
+        ge=0,
+        description="Seconds a stream's first token may take, queue included; 0 is no limit.",
+    )
+    stall_timeout_s: float = Field(
+        default=60,
+        ge=0,
+        description="Seconds that begun streams may stand still, and a canary with them, until the "
+        "engine is taken for hung; 0 is never.",
     )
 
     # How it streams and stops
@@ -139,10 +162,18 @@ class TlsSettings(ModelFileModel):
     key: Path | None = Field(default=None, description="The private key of that certificate.")
 
 
+def check_address(address: str) -> str:
+    """Return an address as it is. Raises ValueError for one that is not HOST:PORT."""
+    match = ADDRESS.fullmatch(address)
+    if not match or not 0 < int(match[1]) < 65536:
+        raise ValueError(f"{address!r} is not HOST:PORT, as in 127.0.0.1:8001 or [::1]:8001")
+    return address
+
+
 class TritonSettings(ModelFileModel):
     """Where a model is served from."""
 
-    address: str = Field(
+    address: Annotated[str, AfterValidator(check_address)] = Field(
         default="127.0.0.1:8001", description="HOST:PORT of Triton's gRPC endpoint."
     )
     model: str = Field(default="tensorrt_llm", description="The Triton model's name.")
@@ -198,15 +229,39 @@ class ModelsFile(ModelFileModel):
 
     models: tuple[ModelSettings, ...] = Field(min_length=1)
 
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> "ModelsFile":
+        seen: dict[str, str] = {}
+        for place, name in _names(self.models):
+            if other := seen.get(name):
+                raise ValueError(
+                    f"{name!r} names two models, at {other} and at {place}: clients could not "
+                    "tell them apart, so call one of them otherwise"
+                )
+            seen[name] = place
+        return self
+
+
+def _names(models: tuple[ModelSettings, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the place and the name of everything that clients may ask for."""
+    for number, model in enumerate(models):
+        yield f"models.{number}.id", model.id
+        for place, alias in enumerate(model.aliases):
+            yield f"models.{number}.aliases.{place}", alias
+        for place, adapter in enumerate(model.lora):
+            yield f"models.{number}.lora.{place}.id", adapter.id
+
 
 def load_models_file(path: Path) -> ModelsFile:
     """Read a YAML models file; its paths become absolute. Raises SettingsError."""
     try:
         parsed = ModelsFile.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise SettingsError(f"{path}: nested too deeply") from error
     except ValidationError as error:
         raise SettingsError(f"{path}: {_first_problem(error)}") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path}: {error}") from error
     folder = path.parent.resolve()
     return ModelsFile(models=tuple(_placed(model, folder) for model in parsed.models))
 
@@ -229,6 +284,28 @@ def _with_paths(settings: AnySettings, folder: Path, *names: str) -> AnySettings
     )
 
 
+def one_model(**fields: object) -> ModelSettings:
+    """Return the settings of one model out of fields by name. Raises SettingsError."""
+    try:
+        return ModelSettings.model_validate(fields)
+    except ValidationError as error:
+        raise SettingsError(_first_problem(error)) from error
+
+
+def name_of(tokenizer: Path) -> str:
+    """Return what to call a model whose tokenizer is in this folder, unless told otherwise.
+
+    In a repository that build-engine wrote, its gateway.yaml says so.
+    """
+    folder = tokenizer.resolve()
+    for above in folder.parents[:2]:
+        with suppress(SettingsError):
+            for model in load_models_file(above / "gateway.yaml").models:
+                if model.tokenizer.resolve() == folder:
+                    return model.id
+    return folder.name or "model"
+
+
 def load_settings(**overrides: object) -> Settings:
     """Return the settings of the environment, options given by name first. Raises SettingsError."""
     given = {name: value for name, value in overrides.items() if value is not None}
@@ -241,4 +318,5 @@ def load_settings(**overrides: object) -> Settings:
 def _first_problem(error: ValidationError, prefix: str = "") -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f"{prefix}{where.upper() if prefix else where}: {first['msg']}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{prefix}{where.upper() if prefix else where}: {said}" if where else said
