@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock
 
 from build_engine.tokenizer import ReleaseName, convert
+from tests.shared_servers import DEATHS
 
 Figure = Callable[[str], None]
 
@@ -26,6 +27,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, line in report.user_properties:
             if name == "figure":
                 terminalreporter.write_line(str(line))
+    for death in DEATHS:
+        terminalreporter.write_line(f"a shared server died: {death}")
 
 
 @pytest.fixture(scope="session")

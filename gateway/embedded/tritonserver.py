@@ -25,7 +25,7 @@ from gateway.embedded.platform import Platform, check_platform
 _HOST = "127.0.0.1"
 _POLL_S = 0.05
 _DRAIN_S = 5
-_TAIL_LINES = 25
+_TAIL_LINES, _TAIL_BYTES = 25, 2**16
 # Informational lines, and the tables that follow the errors they repeat.
 _CHATTER = re.compile(r"I\d{4} |[|+]")
 # Asks the kernel (PR_SET_PDEATHSIG = 1) for a SIGTERM when the parent dies, then becomes argv[2:].
@@ -73,6 +73,7 @@ class TritonServer:
         self.shm_prefix = f"gateway-{secrets.token_hex(8)}-"
         self._cleanup = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
+        self._num_kept = 0
 
     @property
     def grpc_address(self) -> str:
@@ -119,13 +120,48 @@ class TritonServer:
         Raises TritonFailed when the process ends first, or after `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
-        while not self._is_ready():
-            code = self._running.poll()
-            if code is not None:
-                raise TritonFailed(self._report(f"tritonserver ended with code {code}"))
+        while not self.is_ready():
+            if ending := self.ending():
+                raise TritonFailed(self.report(f"tritonserver {ending}"))
             if time.monotonic() > deadline:
-                raise TritonFailed(self._report(f"tritonserver not ready after {timeout_s:g} s"))
+                raise TritonFailed(self.report(f"tritonserver not ready after {timeout_s:g} s"))
             time.sleep(_POLL_S)
+
+    def ending(self) -> str:
+        """Return how the process ended; nothing while it runs."""
+        code = self._running.poll()
+        if code is None:
+            return ""
+        if code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"ended with code {code}"
+
+    def is_ready(self) -> bool:
+        """Tell whether the server says that it and all of its models can take requests."""
+        return self._answers("ready")
+
+    def is_live(self) -> bool:
+        """Tell whether the server answers at all."""
+        return self._answers("live")
+
+    def log_tail(self) -> str:
+        """Return the last of what the process has written."""
+        with self.log_file.open("rb") as log:
+            log.seek(max(0, self.log_file.stat().st_size - _TAIL_BYTES))
+            return log.read().decode(errors="replace")
+
+    def report(self, headline: str) -> str:
+        """Return the headline, and what is telling of the end of the log."""
+        lines = self.log_tail().splitlines()
+        telling = [line for line in lines if line and not _CHATTER.match(line)]
+        return "\n".join([f"{headline}; from the end of {self.log_file}:", *telling[-_TAIL_LINES:]])
+
+    def keep_log(self) -> Path:
+        """Put the log out of the way of the next start; return where it is."""
+        self._num_kept += 1
+        kept = self.log_file.with_stem(f"{self.log_file.stem}-{self._num_kept}")
+        self.log_file.rename(kept)
+        return kept
 
     def stop(self, grace_s: float = 10) -> None:
         """End the server and its model processes, and remove what they left behind.
@@ -182,20 +218,15 @@ class TritonServer:
             "PATH": f"{sysconfig.get_path('scripts')}:{os.environ.get('PATH', os.defpath)}",
         }
 
-    def _is_ready(self) -> bool:
+    def _answers(self, question: str) -> bool:
         connection = HTTPConnection(self.http_address, timeout=1)
         try:
-            connection.request("GET", "/v2/health/ready")
+            connection.request("GET", f"/v2/health/{question}")
             return connection.getresponse().status == 200
         except (OSError, HTTPException):
             return False
         finally:
             connection.close()
-
-    def _report(self, headline: str) -> str:
-        lines = self.log_file.read_text(errors="replace").splitlines()
-        telling = [line for line in lines if line and not _CHATTER.match(line)]
-        return "\n".join([f"{headline}; from the end of {self.log_file}:", *telling[-_TAIL_LINES:]])
 
     def _remove_shared_memory(self) -> None:
         for region in Path("/dev/shm").glob(f"{self.shm_prefix}*"):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import openai
 import pytest
 
 from build_engine.repository import RepositorySpec, build
+from tests.shared_servers import DEATHS, await_servers, awaited
 
 START_TIMEOUT_S = 180
 
@@ -30,11 +32,23 @@ class Stack:
     metrics_url: str
     repository: Path
     process: subprocess.Popen[bytes]
+    log_file: Path
 
     @property
     def model(self) -> str:
         """The id of the one model it serves."""
         return str(httpx.get(f"{self.url}/v1/models").json()["data"][0]["id"])
+
+    def is_ready(self) -> bool:
+        """Tell whether the gateway says that it can serve."""
+        try:
+            return httpx.get(f"{self.url}/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def log(self) -> str:
+        """Return what it has written."""
+        return self.log_file.read_text()
 
     def metric(self, name: str, **labels: str) -> float:
         """Return one of Triton's own metrics, summed over the label sets that fit."""
@@ -75,21 +89,38 @@ def start_stack(folder: Path, *options: str) -> Stack:
         metrics_url=found[0],
         repository=folder / "repository",
         process=process,
+        log_file=log,
     )
 
 
 def stop_stack(stack: Stack) -> int:
     """Ask the stack to stop as a terminal or an init system would; return its exit status."""
     os.kill(stack.process.pid, signal.SIGTERM)
-    return stack.process.wait(timeout=60)
+    status = stack.process.wait(timeout=60)
+    DEATHS.extend(line for line in stack.log().splitlines() if "; from the end of " in line)
+    return status
+
+
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[Stack]:
+    """Run `gateway up` for tests to share; each waits until it is ready."""
+    stack = start_stack(folder, *options)
+    with awaited(stack.is_ready):
+        yield stack
+    stop_stack(stack)
+
+
+@pytest.fixture(autouse=True)
+def shared_stacks_are_ready() -> None:
+    """Wait for a shared stack whose tritonserver died in an earlier test to be back."""
+    await_servers()
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """SmolLM2 on a real tritonserver behind a real gateway."""
-    running = start_stack(tmp_path_factory.mktemp("stack"))
-    yield running
-    stop_stack(running)
+    with running(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +138,5 @@ def scripted(tmp_path_factory: pytest.TempPathFactory, llama3_folder: Path) -> I
     build(
         RepositorySpec("simulated", folder / "repository", tokenizer=llama3_folder, script=script)
     )
-    running = start_stack(folder)
-    yield running
-    stop_stack(running)
+    with running(folder) as stack:
+        yield stack

@@ -10,6 +10,7 @@ from build_engine.repository import Repository, RepositorySpec, build
 from build_engine.templates import render, templates_folder
 from gateway.embedded.platform import Platform, PlatformUnsupported, check_platform
 from gateway.embedded.tritonserver import TritonServer
+from tests.shared_servers import await_servers, lasting
 
 SCRIPT = Path(__file__).parents[1] / "data" / "simulator.json"
 SIMULATED = {
@@ -39,8 +40,7 @@ def openvino_repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 def openvino_server(openvino_repository: Repository, log_folder: Path) -> Iterator[TritonServer]:
     """A server that runs the real model."""
     log_file = log_folder / "openvino.log"
-    with TritonServer(openvino_repository.path, log_file=log_file) as server:
-        server.wait_ready(120)
+    with lasting(TritonServer(openvino_repository.path, log_file=log_file)) as server:
         yield server
 
 
@@ -54,9 +54,14 @@ def simulated_server(
     Path(repository, "ensemble", "1").mkdir(exist_ok=True)
     shutil.copytree(openvino_repository.tokenizer_dir, repository / "tensorrt_llm" / "tokenizer")
     shutil.copy(SCRIPT, repository / "tensorrt_llm" / "1")
-    with TritonServer(repository, log_file=log_folder / "simulated.log") as server:
-        server.wait_ready(60)
+    with lasting(TritonServer(repository, log_file=log_folder / "simulated.log")) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def shared_servers_are_ready() -> None:
+    """Wait for a shared server that died in an earlier test to be back."""
+    await_servers()
 
 
 @pytest.fixture(scope="session")
