@@ -10,6 +10,7 @@ from gateway.output.vocabulary import Vocabulary
 from gateway.prompt.context import Context
 from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.tokenizer import Tokenizer
+from gateway.telemetry.lengths import LengthTrace
 
 COUNTABLE = 4
 """The contexts that text may fill, or ids, that are only turned into each other."""
@@ -45,6 +46,12 @@ class Model:
     defaults: SamplingDefaults = field(default_factory=SamplingDefaults)
     lora: Lora | None = None
     parent: str | None = None
+    lengths: LengthTrace | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What clients may call it."""
+        return (self.id, *self.aliases)
 
     @property
     def max_model_len(self) -> int:
@@ -81,8 +88,15 @@ class Models:
         return iter({model.id: model for model in self._by_name.values()}.values())
 
     def add(self, model: Model) -> None:
-        """Take a model into service under its id and its aliases."""
-        for name in (model.id, *model.aliases):
+        """Take a model into service under its id and its aliases, in place of one with that id.
+
+        Raises ValueError for a name that another model has.
+        """
+        for name in model.names:
+            held = self._by_name.get(name)
+            if held and held.id != model.id:
+                raise ValueError(f"two models are called {name!r}: {held.id!r} and {model.id!r}")
+        for name in model.names:
             self._by_name[name] = model
             self._waiting.pop(name, None)
 

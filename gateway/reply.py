@@ -1,5 +1,6 @@
 """An answer under way: an engine's items turned into events, and what they came to."""
 
+import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 
@@ -10,6 +11,7 @@ from gateway.output.answer import Answer
 from gateway.output.assistant import AssistantExtractor, echoes_of, turns_of
 from gateway.output.events import Event
 from gateway.output.vocabulary import Vocabulary
+from gateway.telemetry.lengths import LengthTrace
 
 
 class Reply:
@@ -17,12 +19,15 @@ class Reply:
 
     Answers last and prompts can be long, so the prompt is let go of once the engine has it;
     `tells_prompt` keeps its ids in `prompt_token_ids`. `echo` is what the answer repeats of it.
+    `lengths` is told when the answer ends, however it ends.
     """
 
     __slots__ = (
         "_answer",
+        "_arrival_s",
         "_cached_tokens",
         "_items",
+        "_lengths",
         "_prompt_tokens",
         "echo",
         "prompt_token_ids",
@@ -36,6 +41,7 @@ class Reply:
         *,
         tells_prompt: bool = False,
         echo: str = "",
+        lengths: LengthTrace | None = None,
     ) -> None:
         self.echo = echo
         token_ids = generation.prompt.token_ids
@@ -44,6 +50,8 @@ class Reply:
         self._items = engine.generate(generation)
         self._answer = answer
         self._cached_tokens = 0
+        self._lengths = lengths
+        self._arrival_s = time.time()
 
     @property
     def usage(self) -> Usage:
@@ -71,6 +79,10 @@ class Reply:
                         yield events
         except EngineTimeout as error:
             raise EngineTimeout(_late(answer.completion_tokens)) from error
+        finally:
+            if self._lengths:
+                tokens = self._prompt_tokens, answer.completion_tokens
+                self._lengths.note(self._arrival_s, *tokens)
 
 
 def _late(num_tokens: int) -> str:

@@ -10,7 +10,8 @@ import structlog
 import uvloop
 
 from gateway.app import create_app
-from gateway.connect import Blueprint, connect_at_once, connect_models, load_blueprint
+from gateway.blueprints import Blueprint, load_blueprint
+from gateway.keeper import run_keepers, start_keepers
 from gateway.models import Models
 from gateway.rpc.server import RpcServer
 from gateway.server import free_port, listen, reserved_ports, serve
@@ -79,8 +80,8 @@ async def _serve(
     under_way = UnderWay()
     rpc = RpcServer(settings, models, settings.grpc_port, under_way)
     try:
-        waiting = await connect_at_once(models, blueprints)
+        keepers = await start_keepers(models, blueprints)
     except ContractMismatch as error:
         raise SettingsError(str(error)) from error
-    app = create_app(settings, models, connect_models(models, waiting), under_way)
+    app = create_app(settings, models, run_keepers(keepers), under_way)
     await serve(app, listener, settings, rpc, alongside)

@@ -11,7 +11,7 @@ from tempfile import mkdtemp
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
-from gateway.connect import Blueprint, load_blueprint
+from gateway.blueprints import Blueprint, load_blueprint
 from gateway.engine import Feature
 from gateway.errors import GatewayError
 from gateway.generation import Delta, Finished, FinishReason, Generation, Item

@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import cast
@@ -22,10 +25,12 @@ from build_engine.manifest import MANIFEST, Manifest
 from build_engine.repository import Engine, Repository, RepositorySpec, build
 from gateway import __version__
 from gateway.app import create_app
-from gateway.connect import Blueprint, connect_models, load_blueprint
+from gateway.blueprints import Blueprint, load_blueprint
 from gateway.embedded.platform import PlatformUnsupported
 from gateway.embedded.tritonserver import Ports, TritonFailed, TritonServer
+from gateway.embedded.watch import Watch
 from gateway.errors import EngineUnavailable
+from gateway.keeper import keep_models
 from gateway.models import Models
 from gateway.rpc.server import RpcServer
 from gateway.server import free_port, listen, serve, url_of
@@ -73,20 +78,22 @@ class Stack:
         under_way = UnderWay()
         rpc = RpcServer(self.settings, models, grpc_port, under_way)
         repository = self._build()
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-up-")))
+        folder = stack.enter_context(_log_folder())
         triton = stack.enter_context(self._triton(repository, folder / "tritonserver.log"))
         with console.status("Loading the model into Triton"), ThreadPoolExecutor(1) as pool:
             loading = pool.submit(self._load_blueprints, repository, triton.grpc_address)
             triton.wait_ready(READY_TIMEOUT_S)
             blueprints = loading.result()
-        app = create_app(self.settings, models, connect_models(models, blueprints), under_way)
+        app = create_app(self.settings, models, keep_models(models, blueprints), under_way)
 
         async def announce() -> None:
             await _until_ready(models)
             console.print(overview(url_of(listener), rpc.address, triton, models))
             console.print(curl_line(url_of(listener), next(iter(models)).id), soft_wrap=True)
 
-        uvloop.run(serve(app, listener, self.settings, rpc, announce))
+        tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+        with Watch(triton, tell, on_end=_stop):
+            uvloop.run(serve(app, listener, self.settings, rpc, announce))
 
     def _build(self) -> Repository:
         manifest = self._manifest()
@@ -118,6 +125,23 @@ class Stack:
         return [
             load_blueprint(_served_from(model, triton_address), self.settings) for model in models
         ]
+
+
+@contextlib.contextmanager
+def _log_folder() -> Iterator[Path]:
+    """Yield a folder for tritonserver.log, which ends with it; the logs of deaths stay."""
+    folder = Path(tempfile.mkdtemp(prefix="gateway-up-"))
+    try:
+        yield folder
+    finally:
+        (folder / "tritonserver.log").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _stop() -> None:
+    """Ask this process to stop, as its user would."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _is_standard(manifest: Manifest) -> bool:

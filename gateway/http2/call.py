@@ -27,7 +27,7 @@ class Call:
     Iterating ends by StatusError if the call does not end well.
 
     The request leaves with `done_writing`, which opens a connection if need be. What is not read
-    waits on the server, but for 64 KiB.
+    waits on the server, but for 64 KiB. Reading sets `is_fresh`.
     """
 
     __slots__ = (
@@ -43,6 +43,7 @@ class Call:
         "_transport",
         "_untold_bytes",
         "_waiter",
+        "is_fresh",
     )
 
     def __init__(
@@ -51,6 +52,7 @@ class Call:
         timeout_s: float | None = None,
         metadata: Iterable[tuple[str, str]] = (),
     ) -> None:
+        self.is_fresh = False
         self._pool = pool
         self._metadata = metadata
         self._loop = asyncio.get_running_loop()
@@ -77,6 +79,8 @@ class Call:
             except asyncio.TimeoutError as error:
                 raise StatusError(_OUT_OF_TIME) from error
             left_s = self._time_left_s()
+        if self._status:
+            raise StatusError(self._status)
         headers = [*self._metadata]
         if left_s is not None:
             headers.append(timeout(left_s))
@@ -97,6 +101,7 @@ class Call:
                 raise StopAsyncIteration
             else:
                 raise StatusError(self._status)
+        self.is_fresh = True
         messages, self._inbox = self._inbox, []
         if self._untold_bytes > TELL_BYTES and self._transport and self._status is None:
             self._transport.read(self._stream_id, self._untold_bytes)
@@ -120,6 +125,13 @@ class Call:
             if self._transport:
                 self._transport.cancel(self._stream_id)
 
+    def fail(self, status: Status) -> None:
+        """End the call with a status, if it has not ended; the server is told at once."""
+        if self._status is None:
+            if self._transport:
+                self._transport.cancel(self._stream_id)
+            self.receive(status)
+
     def _end(self, status: Status) -> None:
         is_late = status.code == Code.CANCELLED and self._loop.time() >= self._deadline
         self._status = _OUT_OF_TIME if is_late else status
@@ -127,9 +139,7 @@ class Call:
             self._timer.cancel()
 
     def _expire(self) -> None:
-        assert self._transport
-        self._transport.cancel(self._stream_id)
-        self.receive(_OUT_OF_TIME)
+        self.fail(_OUT_OF_TIME)
 
     def _time_left_s(self) -> float | None:
         """Return what is left of the deadline, None without one. Raises StatusError."""

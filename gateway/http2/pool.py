@@ -33,6 +33,7 @@ class Pool:
         self._failure: Status | None = None
         self._num_failures = 0
         self._retry_at = 0.0
+        self.num_connected = 0
 
     @property
     def num_connections(self) -> int:
@@ -51,6 +52,11 @@ class Pool:
             await asyncio.wait([self._connecting])
         if self._failure:
             raise StatusError(self._failure)
+
+    def retry_now(self) -> None:
+        """Ask the server again at the next call, unless the pool was closed."""
+        if self._retry_at < math.inf:
+            self._retry_at = 0.0
 
     async def close(self) -> None:
         """End all connections; calls still open, and all later ones, fail."""
@@ -75,6 +81,7 @@ class Pool:
             self._fail(f"no connection to {self._host}:{self._port}: {error!r}", delay_s)
         else:
             self._num_failures, self._failure = 0, None
+            self.num_connected += 1
         finally:
             self._connecting = None
 

@@ -31,6 +31,7 @@ async def chat_reply(task: ChatTask) -> Reply:
         task.draft.complete(prompt),
         answer,
         tells_prompt=task.spec.return_token_ids,
+        lengths=model.lengths,
     )
 
 

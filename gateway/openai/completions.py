@@ -22,7 +22,9 @@ from gateway.reply import Reply
 
 async def completion_replies(task: CompletionTask) -> list[Reply]:
     """Render every prompt and return the answers to come; nothing is generated yet."""
-    engine = _Silence() if task.draft.max_tokens == 0 else task.model.engine
+    is_silent = task.draft.max_tokens == 0
+    engine = _Silence() if is_silent else task.model.engine
+    lengths = None if is_silent else task.model.lengths
     generations, echoes = [], []
     for given in task.prompts:
         generations.append(task.draft.complete(await task.render(given)))
@@ -31,7 +33,13 @@ async def completion_replies(task: CompletionTask) -> list[Reply]:
             await asyncio.sleep(0)  # many short prompts together are long
     check_echo(echoes, task.num_candidates)
     return [
-        Reply(engine, generation, Answer(task.spec, task.model.vocabulary), echo=echo)
+        Reply(
+            engine,
+            generation,
+            Answer(task.spec, task.model.vocabulary),
+            echo=echo,
+            lengths=lengths,
+        )
         for generation, echo in zip(generations, echoes, strict=True)
     ]
 

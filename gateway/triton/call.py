@@ -10,22 +10,28 @@ from tritonclient.grpc import service_pb2 as pb
 
 from gateway.errors import EngineFailure, GatewayError, InvalidGuide
 from gateway.generation import Generation
-from gateway.triton.channel import Batches, Channel
+from gateway.triton.channel import Batches
 from gateway.triton.errors import error_from_message, translated
+from gateway.triton.replica import Replica
 
 log = structlog.get_logger(__name__)
 
 
 class EngineRequest(msgspec.Struct, frozen=True):
-    """The id by which Triton knows a generation, and the parameter its guide came from."""
+    """The id by which Triton knows a generation, and the parameter its guide came from.
+
+    Where it `is_streamed`, messages come as tokens do, not once at the end.
+    """
 
     id: str
     guide_source: str | None = None
+    is_streamed: bool = True
 
     @classmethod
     def of(cls, generation: Generation) -> "EngineRequest":
         """Return a new request for a generation; it does not hold its prompt."""
-        return cls(token_hex(16), generation.guide.source if generation.guide else None)
+        source = generation.guide.source if generation.guide else None
+        return cls(token_hex(16), source, generation.streaming)
 
     def parse(self, message: bytes) -> Any:
         """Return the `ModelInferResponse` in a message. Raises the GatewayError of an error."""
@@ -49,20 +55,22 @@ class EngineRequest(msgspec.Struct, frozen=True):
 class Asked:
     """A `ModelInferRequest` on its way: inside, iterate over what comes of it; leaving cancels.
 
-    Raises, around the iterating too, the GatewayError that a status stands for.
+    Raises EngineUnavailable when made while the replica is retired; and, around the iterating
+    too, the GatewayError that a status stands for.
     """
 
-    __slots__ = ("_call", "_request", "_request_id")
+    __slots__ = ("_call", "_message", "_replica", "_request")
 
-    def __init__(self, channel: Channel, request: Any) -> None:
-        self._call = channel.stream()
+    def __init__(self, replica: Replica, message: Any, request: EngineRequest) -> None:
+        self._replica = replica
+        self._call = replica.stream(request.is_streamed)
+        self._message = message
         self._request = request
-        self._request_id: str = request.id
 
     async def __aenter__(self) -> Batches:
-        request, self._request = self._request, None  # nor keep its prompt while the answer lasts
+        message, self._message = self._message, None  # nor keep its prompt while the answer lasts
         try:
-            await self._call.write(request)
+            await self._call.write(message)
             await self._call.done_writing()
         except BaseException as error:
             self._leave(error)
@@ -73,26 +81,26 @@ class Asked:
         self._leave(error)
 
     def _leave(self, error: BaseException | None) -> None:
-        self._call.cancel()
-        if told := translated(error, self._request_id):
+        told = translated(error, self._request.id)
+        if told := self._replica.leave(self._call, told or error) or told:
             raise told from error
 
 
 async def responses(
-    channel: Channel, request: Any, engine_request: EngineRequest
+    replica: Replica, message: Any, request: EngineRequest
 ) -> AsyncGenerator[Any, None]:
     """Yield every `ModelInferResponse` to a message of a request; the last has `is_final`.
 
     Raises what `Asked` and `EngineRequest` raise.
     """
-    async with Asked(channel, request) as batches:
+    async with Asked(replica, message, request) as batches:
         async for messages in batches:
-            for message in messages:
-                response = engine_request.parse(message)
+            for each in messages:
+                response = request.parse(each)
                 yield response
                 if is_final(response):
                     return
-    raise engine_request.cut_short()
+    raise request.cut_short()
 
 
 def is_final(response: Any) -> bool:

@@ -1,5 +1,6 @@
 """The gRPC connection to a Triton server, and the few control calls the gateway makes over it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal, Protocol
 
@@ -10,6 +11,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from gateway.http2.call import Call
 from gateway.http2.pool import Pool
+from gateway.http2.status import Status, StatusError
 from gateway.origin import origin
 from gateway.triton.tls import Tls
 
@@ -18,12 +20,17 @@ OPTIONS = (
     ("grpc.max_send_message_length", -1),
     # Triton answers pings more frequent than one in 300 s with GOAWAY, so none are sent.
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    # A Triton that comes back is found within half a second; to connect to one that is silent is
+    # given up after three.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 3000),
+    ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.use_local_subchannel_pool", 1),
 )
 
 
 STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
+CONFIG_TIMEOUT_S, READY_TIMEOUT_S = 5.0, 2.0
 
 TransportName = Literal["http2", "grpc"]
 """What carries the streams: our own HTTP/2 client, or grpc.aio. All else goes by grpc.aio."""
@@ -34,7 +41,12 @@ Batches = AsyncIterator[Sequence[bytes]]
 
 
 class StreamCall(Protocol):
-    """A call with one request, and the messages that come of it."""
+    """A call with one request, and the messages that come of it.
+
+    Whoever reads messages sets `is_fresh`; it is for others to look at, and to set back.
+    """
+
+    is_fresh: bool
 
     def __aiter__(self) -> Batches: ...
 
@@ -46,12 +58,17 @@ class StreamCall(Protocol):
 
     def cancel(self) -> None: ...
 
+    def fail(self, status: Status) -> None:
+        """End the call with a status, if it has not ended; the server is told at once."""
+
 
 class _AioCall:
     """A call of grpc.aio, which hands out one message at a time."""
 
     def __init__(self, call: Any) -> None:
+        self.is_fresh = False
         self._call = call
+        self._failure: Status | None = None
 
     async def write(self, request: Any) -> None:
         await self._call.write(request)
@@ -63,13 +80,24 @@ class _AioCall:
         return self
 
     async def __anext__(self) -> Sequence[bytes]:
-        message = await self._call.read()
+        try:
+            message = await self._call.read()
+        except asyncio.CancelledError:
+            if self._failure:
+                raise StatusError(self._failure) from None
+            raise
         if message is grpc.aio.EOF:
             raise StopAsyncIteration
+        self.is_fresh = True
         return (message,)
 
     def cancel(self) -> None:
         self._call.cancel()
+
+    def fail(self, status: Status) -> None:
+        if not self._call.done():
+            self._failure = status
+            self._call.cancel()
 
 
 class Channel:
@@ -101,19 +129,32 @@ class Channel:
             return Call(self._pool, timeout_s, came.metadata)
         return _AioCall(self._stream(timeout=timeout_s, metadata=came.metadata))
 
+    @property
+    def num_connected(self) -> int:
+        """How often a connection for streams was made, as far as it is known."""
+        return self._pool.num_connected if self._pool else 0
+
+    def retry_now(self) -> None:
+        """Let the next stream try to connect, however short ago the last one failed to."""
+        if self._pool:
+            self._pool.retry_now()
+
     async def config(self, model: str) -> Any:
         """Return the `ModelConfig` of a model. Raises grpc.RpcError."""
-        response = await self._stub.ModelConfig(pb.ModelConfigRequest(name=model), timeout=5)
+        request = pb.ModelConfigRequest(name=model)
+        response = await self._stub.ModelConfig(request, timeout=CONFIG_TIMEOUT_S)
         return response.config
 
     async def server_version(self) -> str:
         """Return what the server says it is. Raises grpc.RpcError."""
-        response = await self._stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=5)
+        request = pb.ServerMetadataRequest()
+        response = await self._stub.ServerMetadata(request, timeout=CONFIG_TIMEOUT_S)
         return f"{response.name} {response.version}"
 
     async def is_model_ready(self, model: str) -> bool:
         """Tell whether a model can take requests. Raises grpc.RpcError."""
-        response = await self._stub.ModelReady(pb.ModelReadyRequest(name=model), timeout=5)
+        request = pb.ModelReadyRequest(name=model)
+        response = await self._stub.ModelReady(request, timeout=READY_TIMEOUT_S)
         return bool(response.ready)
 
     async def close(self) -> None:

@@ -4,8 +4,8 @@ Names changed upstream: TensorRT-LLM 0.20 renamed `random_seed` to `seed` and `m
 `min_tokens`; older deployments are served as they are.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.engine import Feature
@@ -13,7 +13,7 @@ from gateway.engine import Feature
 REQUIRED_INPUTS = frozenset({"input_ids", "input_lengths", "request_output_len", "streaming"})
 REQUIRED_OUTPUTS = frozenset({"output_ids", "sequence_length"})
 
-FEATURE_INPUTS = {
+FEATURE_INPUTS: dict[Feature, set[str]] = {
     Feature.NUM_SEQUENCES: {"num_return_sequences"},
     Feature.LOGPROBS: {"return_log_probs"},
     Feature.LOGIT_BIAS: {"embedding_bias"},
@@ -22,6 +22,10 @@ FEATURE_INPUTS = {
     Feature.STOP_TOKEN_IDS: {"stop_words_list"},
     Feature.BAD_WORDS: {"bad_words_list"},
     Feature.LORA: {"lora_task_id", "lora_weights", "lora_config"},
+}
+FEATURE_OUTPUTS = {
+    Feature.NUM_SEQUENCES: {"sequence_index"},
+    Feature.LOGPROBS: {"output_log_probs"},
 }
 
 
@@ -66,7 +70,11 @@ class Contract:
 
     @property
     def features(self) -> frozenset[Feature]:
-        found = {feature for feature, names in FEATURE_INPUTS.items() if names <= self.inputs}
+        found = {
+            feature
+            for feature, names in FEATURE_INPUTS.items()
+            if names <= self.inputs and FEATURE_OUTPUTS.get(feature, set()) <= self.outputs
+        }
         if not self._can_guide:
             found.discard(Feature.GUIDED_DECODING)
         return frozenset(found | {Feature.TOKEN_IDS, Feature.MIN_TOKENS})
@@ -81,9 +89,8 @@ class Contract:
 
 
 def read_contract(config: Any, vocab_size: int, max_model_len: int | None = None) -> Contract:
-    """Return the contract in an `inference.ModelConfig` message.
+    """Return the contract in an `inference.ModelConfig` message; see `read_max_model_len`.
 
-    `max_model_len`, in tokens, stands in for a configuration that does not publish `max_seq_len`.
     Raises ContractMismatch naming the tensor or setting that is missing.
     """
     parameters = {name: value.string_value for name, value in config.parameters.items()}
@@ -93,11 +100,34 @@ def read_contract(config: Any, vocab_size: int, max_model_len: int | None = None
         outputs=frozenset(tensor.name for tensor in config.output),
         parameters=parameters,
         vocab_size=vocab_size,
-        max_model_len=max_model_len or int(parameters.get("max_seq_len", 0)),
+        max_model_len=0,
     )
     for problem in _problems(contract, config):
         raise ContractMismatch(f"Triton's model {config.name!r} {problem}")
-    return contract
+    limit = read_max_model_len(config.name, parameters, max_model_len)
+    return replace(contract, max_model_len=limit)
+
+
+def read_max_model_len(model: str, parameters: Mapping[str, str], configured: int | None) -> int:
+    """Return a model's context in tokens: what is configured, or else what it publishes.
+
+    More than it publishes would be a promise that its engine breaks: answers that the engine cuts
+    would be taken for finished. Raises ContractMismatch for that, and where neither is known.
+    """
+    told = parameters.get("max_seq_len", "")
+    published = int(told) if told.isdecimal() else 0
+    if configured and published and configured > published:
+        raise ContractMismatch(
+            f"Triton's model {model!r} has a context of {published} tokens (max_seq_len), less "
+            f"than the max_model_len of {configured} that is configured for it: lower that, or "
+            "leave it out"
+        )
+    if not (configured or published):
+        raise ContractMismatch(
+            f"Triton's model {model!r} does not publish its context length (max_seq_len): set "
+            "max_model_len for it"
+        )
+    return configured or published
 
 
 def _problems(contract: Contract, config: Any) -> Iterator[str]:
@@ -109,5 +139,3 @@ def _problems(contract: Contract, config: Any) -> Iterator[str]:
         yield "is not decoupled, so it cannot stream: deploy it with decoupled_mode:true"
     if config.max_batch_size < 1:
         yield "takes no batches (max_batch_size 0): deploy it with triton_max_batch_size 1 or more"
-    if not contract.max_model_len:
-        yield "does not publish its context length (max_seq_len): set max_model_len for it"

@@ -8,11 +8,12 @@ from gateway.engine import Feature
 from gateway.errors import EngineFailure
 from gateway.generation import Finished, Generation, Item, Lora
 from gateway.triton.call import Asked, EngineRequest
-from gateway.triton.channel import Batches, Channel
+from gateway.triton.channel import Batches
 from gateway.triton.contract import Contract
 from gateway.triton.deltas import DeltaReader
 from gateway.triton.errors import ADAPTER_NOT_HELD
 from gateway.triton.lora import adapter_tensors, task_tensor
+from gateway.triton.replica import Replica
 from gateway.triton.server import ServedModel
 from gateway.triton.tensors import Tensor, encode_request
 
@@ -20,8 +21,8 @@ from gateway.triton.tensors import Tensor, encode_request
 class TritonEngine(ServedModel):
     """Generates through `ModelStreamInfer`, one call a request, so that each can be cancelled."""
 
-    def __init__(self, channel: Channel, contract: Contract, version: str) -> None:
-        super().__init__(channel, contract.model, version, contract.max_model_len)
+    def __init__(self, replica: Replica, contract: Contract, version: str) -> None:
+        super().__init__(replica, version, contract.max_model_len)
         self.features: frozenset[Feature] = contract.features
         self._contract = contract
         self._adapters_held: set[int] = set()
@@ -51,7 +52,8 @@ class TritonEngine(ServedModel):
     def _asked(
         self, generation: Generation, request: EngineRequest, adapter: Sequence[Tensor] = ()
     ) -> AbstractAsyncContextManager[Batches]:
-        return Asked(self.channel, encode_request(generation, self._contract, request.id, adapter))
+        message = encode_request(generation, self._contract, request.id, adapter)
+        return Asked(self.replica, message, request)
 
     async def _adapted(
         self, generation: Generation, request: EngineRequest, lora: Lora

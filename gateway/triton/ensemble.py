@@ -12,9 +12,9 @@ from typing import Any
 from gateway.engine import Feature
 from gateway.generation import Finished, Generation, Item, TextDelta
 from gateway.triton.call import EngineRequest, is_final, responses
-from gateway.triton.channel import Channel
-from gateway.triton.contract import ContractMismatch
+from gateway.triton.contract import ContractMismatch, read_max_model_len
 from gateway.triton.ending import Ending
+from gateway.triton.replica import Replica
 from gateway.triton.server import ServedModel
 from gateway.triton.tensors import (
     ONE,
@@ -68,11 +68,9 @@ def read_ensemble(config: Any, steps: Sequence[Any], max_model_len: int | None) 
         name: value.string_value for step in steps for name, value in step.parameters.items()
     }
     problem = _problem(inputs, steps)
-    limit = max_model_len or int(parameters.get("max_seq_len", 0))
-    if not problem and not limit:
-        problem = "does not publish its context length (max_seq_len): set max_model_len for it"
     if problem:
         raise ContractMismatch(f"Triton's model {config.name!r} {problem}")
+    limit = read_max_model_len(config.name, parameters, max_model_len)
     added = parameters.get("add_special_tokens", "true").lower()
     return Ensemble(config.name, inputs, limit, adds_special_tokens=added not in ("false", "0"))
 
@@ -90,9 +88,9 @@ class EnsembleEngine(ServedModel):
     """Generates text from text. Always streams: a response is a token, so tokens are counted."""
 
     def __init__(
-        self, channel: Channel, ensemble: Ensemble, version: str, codec: TextCodec
+        self, replica: Replica, ensemble: Ensemble, version: str, codec: TextCodec
     ) -> None:
-        super().__init__(channel, ensemble.model, version, ensemble.max_model_len)
+        super().__init__(replica, version, ensemble.max_model_len)
         self.features: frozenset[Feature] = ensemble.features
         self._ensemble = ensemble
         self._codec = codec
@@ -102,7 +100,7 @@ class EnsembleEngine(ServedModel):
         request = EngineRequest.of(generation)
         message = build_request(self._ensemble.model, request.id, tensors, self._ensemble.takes)
         endings = [Ending(generation, self.max_model_len) for _ in range(generation.num_sequences)]
-        async with aclosing(responses(self.channel, message, request)) as arrivals:
+        async with aclosing(responses(self.replica, message, request)) as arrivals:
             async for response in arrivals:
                 raw = raw_outputs(response)
                 if text := read_string(raw["text_output"]) if "text_output" in raw else "":

@@ -75,6 +75,10 @@ def _adapter_not_held(_: re.Match[str]) -> GatewayError:
     return EngineFailure("The engine dropped this model's LoRA adapter.", code=ADAPTER_NOT_HELD)
 
 
+def _model_is_dead(_: re.Match[str]) -> GatewayError:
+    return EngineUnavailable("The model's process does not answer.", retry_after_s=5)
+
+
 def _unavailable(_: re.Match[str]) -> GatewayError:
     return EngineUnavailable("The engine is not ready.", retry_after_s=5)
 
@@ -86,6 +90,8 @@ MESSAGES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], GatewayError]],
     (re.compile(r"Prompt length \((\d+)\) exceeds maximum input length \((\d+)\)"), _context),
     (re.compile(r"Exceeds maximum queue size|Maximum queue size of", re.IGNORECASE), _overloaded),
     (re.compile(r"LoRA task \d+ not found in cache", re.IGNORECASE), _adapter_not_held),
+    # SendMessageToStub in src/python_be.cc of Triton's Python backend.
+    (re.compile(r"Stub process .*is not healthy|obtain the health mutex"), _model_is_dead),
     (re.compile(r"unknown model|is not ready|not found|unavailable", re.IGNORECASE), _unavailable),
 )
 

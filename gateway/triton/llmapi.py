@@ -13,8 +13,8 @@ from typing import Any
 from gateway.engine import Feature
 from gateway.generation import Finished, FinishReason, Generation, Item, TextDelta
 from gateway.triton.call import EngineRequest, is_final, responses
-from gateway.triton.channel import Channel
-from gateway.triton.contract import ContractMismatch
+from gateway.triton.contract import ContractMismatch, read_max_model_len
+from gateway.triton.replica import Replica
 from gateway.triton.server import ServedModel
 from gateway.triton.tensors import Tensor, build_request, raw_outputs
 from gateway.triton.text import TextCodec, read_string, strings, unopened
@@ -43,13 +43,8 @@ def read_llmapi(config: Any, max_model_len: int | None) -> LlmApi:
 
     Raises ContractMismatch naming the setting at fault.
     """
-    published = config.parameters["max_seq_len"].string_value if config.parameters else ""
-    limit = max_model_len or int(published or 0)
-    if not limit:
-        raise ContractMismatch(
-            f"Triton's model {config.name!r} does not publish its context length: "
-            "set max_model_len for it"
-        )
+    parameters = {name: value.string_value for name, value in config.parameters.items()}
+    limit = read_max_model_len(config.name, parameters, max_model_len)
     if not config.model_transaction_policy.decoupled:
         raise ContractMismatch(
             f"Triton's model {config.name!r} is not decoupled, so it cannot stream: "
@@ -64,8 +59,8 @@ class LlmApiEngine(ServedModel):
 
     features: frozenset[Feature] = frozenset()
 
-    def __init__(self, channel: Channel, llmapi: LlmApi, version: str, codec: TextCodec) -> None:
-        super().__init__(channel, llmapi.model, version, llmapi.max_model_len)
+    def __init__(self, replica: Replica, llmapi: LlmApi, version: str, codec: TextCodec) -> None:
+        super().__init__(replica, version, llmapi.max_model_len)
         self._llmapi = llmapi
         self._codec = codec
 
@@ -74,7 +69,7 @@ class LlmApiEngine(ServedModel):
         request = EngineRequest.of(generation)
         message = build_request(self._llmapi.model, request.id, tensors, self._llmapi.takes)
         text, reason = CumulativeText(self._codec), FinishReason.STOP
-        async with aclosing(responses(self.channel, message, request)) as arrivals:
+        async with aclosing(responses(self.replica, message, request)) as arrivals:
             async for response in arrivals:
                 raw, is_last = raw_outputs(response), is_final(response)
                 if raw.get("finish_reason") and read_string(raw["finish_reason"]) == "length":

@@ -44,14 +44,14 @@ class Setup:
         server.wait_ready(60)
         return server
 
-    def start_gateway(self) -> "subprocess.Popen[bytes]":
+    def start_gateway(self, *options: str) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "gateway", "serve", "--grpc-port=0"]
         command += [
             f"--http-port={self.port}",
             f"--triton=127.0.0.1:{self.grpc_port}",
             "--model-id=m",
         ]
-        command += [f"--tokenizer={self.repository.tokenizer_dir}"]
+        command += [f"--tokenizer={self.repository.tokenizer_dir}", *options]
         with (self.folder / "gateway.log").open("wb") as log:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT

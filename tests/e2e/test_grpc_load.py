@@ -12,14 +12,15 @@ from pathlib import Path
 import grpc
 import pytest
 
+from gateway.blueprints import load_blueprint
 from gateway.client import AsyncClient, CallFailed, conversation, user
-from gateway.connect import load_blueprint
 from gateway.models import Models
 from gateway.settings import Settings, TritonSettings, load_models_file
 from gateway.v1.chat_pb2 import ChatCompletionRequest
 from gateway.v1.generation_pb2 import Limits
 from tests.conftest import Figure
 from tests.e2e.conftest import Stack
+from tests.engines import probed_for
 from tests.rpc import server
 
 STREAMS = 256
@@ -34,7 +35,7 @@ async def address(scripted: Stack) -> AsyncIterator[str]:
     [settings] = load_models_file(scripted.repository / "gateway.yaml").models
     triton = TritonSettings(address=scripted.triton, model=settings.triton.model)
     blueprint = load_blueprint(settings.model_copy(update={"triton": triton}), Settings())
-    engine = await blueprint.connect()
+    engine = await probed_for(blueprint)
     async with server(Models([blueprint.model(engine)])) as running:
         yield running.address
     await engine.close()

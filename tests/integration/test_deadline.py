@@ -11,7 +11,7 @@ from gateway.errors import EngineTimeout
 from gateway.generation import Delta, Generation, Prompt
 from gateway.prompt.tokenizer import Tokenizer
 from gateway.triton.channel import Channel
-from gateway.triton.connect import connect
+from tests.engines import probed, served_with
 from tests.integration.inference import Client
 
 
@@ -20,7 +20,7 @@ async def test_a_deadline_cancels_the_generation(
 ) -> None:
     tokenizer = Tokenizer.load(openvino_repository.tokenizer_dir)
     channel = Channel(simulated_server.grpc_address, timeout_s=0.5)
-    engine = await connect(channel, "tensorrt_llm", tokenizer.vocab_size, None, tokenizer)
+    engine = await probed(channel, served_with(tokenizer))
     text = "hang"
     generation = Generation(Prompt(tuple(tokenizer.encode(text)), text), max_tokens=9)
 

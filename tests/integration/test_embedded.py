@@ -13,6 +13,7 @@ import pytest
 
 from gateway.embedded.platform import Platform, PlatformUnsupported, check_platform
 from gateway.embedded.tritonserver import TritonFailed, TritonServer
+from gateway.embedded.watch import Watch
 
 CONFIG = """
 backend: "python"
@@ -139,6 +140,28 @@ def test_a_server_that_is_not_ready_in_time_says_so(repository: Path, tmp_path: 
         pytest.raises(TritonFailed, match=r"not ready after 0\.01 s"),
     ):
         server.wait_ready(0.01)
+
+
+def test_a_watched_server_that_is_killed_serves_again_at_the_same_address(
+    repository: Path, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    with TritonServer(repository, log_file=tmp_path / "triton.log") as server:
+        server.wait_ready(60)
+        with Watch(server, told.append):
+            killed = server.pid
+            os.killpg(killed, signal.SIGKILL)
+            deadline = time.monotonic() + 60
+            while not any("serves again" in line for line in told):
+                assert time.monotonic() < deadline, told
+                time.sleep(0.1)
+
+            assert server.is_ready()
+            assert server.pid != killed
+
+    assert told[0].startswith("tritonserver was killed by SIGKILL after")
+    assert "hello from the model" in (tmp_path / "triton-1.log").read_text()
+    assert list(Path("/dev/shm").glob(f"{server.shm_prefix}*")) == []
 
 
 def test_the_server_follows_a_parent_that_is_killed(repository: Path, tmp_path: Path) -> None:

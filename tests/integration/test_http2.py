@@ -23,10 +23,10 @@ from gateway.http2.pool import Pool
 from gateway.http2.status import Code, StatusError
 from gateway.prompt.tokenizer import Tokenizer
 from gateway.triton.channel import STREAM_METHOD, Channel, TransportName
-from gateway.triton.connect import connect
 from gateway.triton.contract import read_contract
 from gateway.triton.tensors import encode_request
 from tests.e2e.conftest import free_port
+from tests.engines import probed, served_with
 from tests.integration.inference import Client
 
 SCRIPT = {
@@ -74,8 +74,8 @@ class Server:
     async def engine(
         self, timeout_s: float | None = 30, transport: TransportName = "http2"
     ) -> AsyncIterator[Engine]:
-        channel, tokenizer = Channel(self.triton.grpc_address, timeout_s, transport), self.tokenizer
-        engine = await connect(channel, "tensorrt_llm", tokenizer.vocab_size, None, tokenizer)
+        channel = Channel(self.triton.grpc_address, timeout_s, transport)
+        engine = await probed(channel, served_with(self.tokenizer))
         try:
             yield engine
         finally:

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from build_engine.repository import Repository, RepositorySpec, build
-from gateway.connect import load_blueprint
+from gateway.blueprints import load_blueprint
 from gateway.embedded.tritonserver import TritonServer
 from gateway.errors import EngineUnavailable
 from gateway.generation import Delta, Generation, Prompt
@@ -22,6 +22,7 @@ from gateway.settings import (
 )
 from gateway.triton.channel import TransportName
 from tests.certificates import sign
+from tests.engines import probed_for
 
 SCRIPT = {"answers": [{"contains": "", "answer": "one two three"}]}
 
@@ -76,7 +77,7 @@ async def test_a_generation_is_encrypted_with_certificates_on_both_sides(
 ) -> None:
     one = settings(repository, triton.grpc_address, known(certificates))
     blueprint = load_blueprint(one, Settings(transport=transport))
-    engine = await blueprint.connect()
+    engine = await probed_for(blueprint)
     prompt = Prompt(tuple(blueprint.tokenizer.encode("Count.")), "Count.")
 
     try:
@@ -109,7 +110,7 @@ async def test_a_triton_that_cannot_be_trusted_or_does_not_trust_us_is_unavailab
     blueprint = load_blueprint(settings(repository, triton.grpc_address, tls), Settings())
 
     with pytest.raises(EngineUnavailable):
-        await blueprint.connect()
+        await probed_for(blueprint)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -5,19 +6,24 @@ from tritonclient.grpc import model_config_pb2 as mc
 
 from gateway.engine import Feature
 from gateway.triton.contract import ContractMismatch, read_contract
+from gateway.triton.ensemble import read_ensemble
+from gateway.triton.llmapi import read_llmapi
 
 INPUTS = (
     "input_ids input_lengths request_output_len streaming num_return_sequences stop_words_list "
     "return_log_probs embedding_bias guided_decoding_guide_type guided_decoding_guide"
 )
+OUTPUTS = "output_ids sequence_length output_log_probs sequence_index"
 
 
-def config(inputs: str = INPUTS, decoupled: bool = True, **parameters: str) -> Any:
+def config(
+    inputs: str = INPUTS, decoupled: bool = True, outputs: str = OUTPUTS, **parameters: str
+) -> Any:
     message = mc.ModelConfig(name="tensorrt_llm", max_batch_size=8)
     message.model_transaction_policy.decoupled = decoupled
     for name in inputs.split():
         message.input.add(name=name)
-    for name in ("output_ids", "sequence_length"):
+    for name in outputs.split():
         message.output.add(name=name)
     for name, value in {"max_seq_len": "2048", **parameters}.items():
         message.parameters[name].string_value = value
@@ -40,6 +46,17 @@ def test_features_follow_the_tensors_that_are_declared() -> None:
     assert Feature.MIN_P not in contract.features
 
 
+@pytest.mark.parametrize(
+    ("output", "feature"),
+    [("output_log_probs", Feature.LOGPROBS), ("sequence_index", Feature.NUM_SEQUENCES)],
+)
+def test_what_cannot_come_back_cannot_be_asked_for(output: str, feature: Feature) -> None:
+    without = read_contract(config(outputs=OUTPUTS.replace(output, "")), vocab_size=10)
+
+    assert feature in read_contract(config(), vocab_size=10).features
+    assert feature not in without.features
+
+
 def test_guided_decoding_needs_a_backend_behind_its_tensors() -> None:
     with_backend = read_contract(config(guided_decoding_backend="xgrammar"), vocab_size=10)
     unfilled = config(guided_decoding_backend="${guided_decoding_backend}")
@@ -48,7 +65,7 @@ def test_guided_decoding_needs_a_backend_behind_its_tensors() -> None:
     assert Feature.GUIDED_DECODING not in read_contract(unfilled, vocab_size=10).features
 
 
-def test_the_context_length_given_wins_over_the_one_published() -> None:
+def test_a_context_length_below_the_one_published_is_kept() -> None:
     assert read_contract(config(), vocab_size=10).max_model_len == 2048
     assert read_contract(config(), vocab_size=10, max_model_len=512).max_model_len == 512
 
@@ -59,8 +76,25 @@ def test_the_context_length_given_wins_over_the_one_published() -> None:
         pytest.param(config(INPUTS.replace("input_ids ", "")), "'input_ids'", id="no input ids"),
         pytest.param(config(decoupled=False), "decoupled_mode:true", id="not decoupled"),
         pytest.param(config(max_seq_len="0"), "max_model_len", id="no context length"),
+        pytest.param(config(max_seq_len="${max_seq_len}"), "max_model_len", id="never filled in"),
     ],
 )
 def test_a_mismatch_names_what_is_wrong(message: Any, says: str) -> None:
     with pytest.raises(ContractMismatch, match=says):
         read_contract(message, vocab_size=10)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda limit: read_contract(config(), 10, limit),
+        lambda limit: read_llmapi(config(), limit),
+        lambda limit: read_ensemble(config("text_input max_tokens stream"), [config()], limit),
+    ],
+    ids=["tensorrt_llm", "llmapi", "ensemble"],
+)
+def test_a_context_length_above_the_one_published_is_refused(read: Callable[[int], Any]) -> None:
+    assert read(2048).max_model_len == 2048
+
+    with pytest.raises(ContractMismatch, match=r"2048 tokens \(max_seq_len\).* of 2049"):
+        read(2049)

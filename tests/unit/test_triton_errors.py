@@ -1,5 +1,4 @@
 import socket
-from typing import Any
 
 import grpc
 import pytest
@@ -15,10 +14,8 @@ from gateway.errors import (
     UnsupportedParameter,
 )
 from gateway.triton.channel import Channel
-from gateway.triton.connect import connect
+from gateway.triton.deployment import read_deployment
 from gateway.triton.errors import error_from_message, error_from_status
-
-NO_CODEC: Any = None
 
 
 @pytest.fixture
@@ -43,6 +40,8 @@ def free_address() -> str:
         ("Exceeds maximum queue size", Overloaded, None),
         ("Maximum queue size of 4 has been reached", Overloaded, None),
         ("Request for unknown model: 'tensorrt_llm' is not found", EngineUnavailable, None),
+        ("Stub process 'tensorrt_llm_0_0' is not healthy.", EngineUnavailable, None),
+        ("Failed to obtain the health mutex.", EngineUnavailable, None),
         ("CUDA out of memory at /opt/tritonserver/secret.cc:12", EngineFailure, None),
     ],
 )
@@ -102,7 +101,8 @@ async def test_where_triton_is_stays_in_the_log(free_address: str) -> None:
     channel = Channel(free_address)
 
     with pytest.raises(EngineUnavailable) as failure:
-        await connect(channel, "tensorrt_llm", 1000, None, NO_CODEC)
+        await read_deployment(channel, "tensorrt_llm")
 
     assert free_address not in failure.value.message
     assert free_address in failure.value.detail
+    await channel.close()

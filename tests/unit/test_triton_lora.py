@@ -11,7 +11,7 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from gateway.app import create_app
-from gateway.connect import load_blueprint
+from gateway.blueprints import load_blueprint
 from gateway.engine import Feature
 from gateway.errors import EngineFailure
 from gateway.generation import Delta, Finished, FinishReason, Generation, Lora, Prompt
@@ -19,6 +19,7 @@ from gateway.models import Models
 from gateway.settings import LoraSettings, ModelSettings, Settings, SettingsError, load_models_file
 from gateway.triton.contract import Contract
 from gateway.triton.engine import TritonEngine
+from gateway.triton.replica import Replica
 from tests.fakes import FakeEngine, stop, text, tiny_tokenizer
 from tests.wire import CheckedTransport
 
@@ -93,7 +94,7 @@ async def ask(engine: TritonEngine, folder: Path) -> list[Any]:
 
 
 def engine_at(channel: Any) -> TritonEngine:
-    return TritonEngine(channel, CONTRACT, "scripted")
+    return TritonEngine(Replica(channel, "tensorrt_llm"), CONTRACT, "scripted")
 
 
 async def test_weights_go_once_and_then_the_number_alone(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from gateway.errors import EngineTimeout
 from gateway.origin import Origin, origin
 from gateway.triton.call import EngineRequest, responses
 from gateway.triton.channel import Channel
+from gateway.triton.replica import Replica
 
 
 class Noting(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -55,7 +56,9 @@ async def ask(address: str, timeout_s: float | None) -> int:
     try:
         request = pb.ModelInferRequest(model_name="m", id="1")
         asked = EngineRequest("1")
-        return len([response async for response in responses(channel, request, asked)])
+        return len(
+            [response async for response in responses(Replica(channel, "m"), request, asked)]
+        )
     finally:
         await channel.close()
 

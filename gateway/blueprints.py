@@ -1,18 +1,12 @@
-"""From settings to models in service: tokenizers loaded, Tritons probed, again and again."""
+"""From the models file to models: all that can be loaded before a Triton answers."""
 
-import asyncio
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import structlog
 
 from gateway import __version__
 from gateway.engine import Engine
-from gateway.errors import EngineUnavailable
 from gateway.generation import Lora
-from gateway.lengths import LengthTrace, TracedEngine
-from gateway.models import Model, Models, SamplingDefaults
+from gateway.models import Model, SamplingDefaults
 from gateway.output.tools.parsers import PARSERS, default_parser_for
 from gateway.output.vocabulary import Vocabulary
 from gateway.prompt.renderer import PromptRenderer
@@ -20,15 +14,11 @@ from gateway.prompt.template import template_for
 from gateway.prompt.tokenizer import Tokenizer
 from gateway.prompt.widths import widths_of
 from gateway.settings import ModelSettings, Settings, SettingsError, TritonSettings
+from gateway.telemetry.lengths import LengthTrace
 from gateway.triton.channel import Channel, TransportName
-from gateway.triton.connect import connect
-from gateway.triton.contract import ContractMismatch
+from gateway.triton.deployment import ServedWith
 from gateway.triton.lora import check_adapter
 from gateway.triton.tls import Tls
-
-log = structlog.get_logger(__name__)
-
-RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +31,8 @@ class Blueprint:
     vocabulary: Vocabulary
     tool_parser: str
     timeout_s: float | None
+    first_token_timeout_s: float
+    stall_timeout_s: float
     transport: TransportName
     tls: Tls | None
     lengths: LengthTrace | None
@@ -50,17 +42,16 @@ class Blueprint:
         settings = self.settings
         return (settings.id, *settings.aliases, *(adapter.id for adapter in settings.lora))
 
-    async def connect(self) -> Engine:
-        """Probe this model's Triton. Raises ContractMismatch, EngineUnavailable."""
+    @property
+    def served_with(self) -> ServedWith:
+        """What the engine needs to know of the model."""
+        tokenizer = self.tokenizer
+        return ServedWith(tokenizer.vocab_size, self.settings.max_model_len, tokenizer)
+
+    def channel(self) -> Channel:
+        """Return a way to this model's Triton; to be called where it is used, and closed."""
         triton = self.settings.triton
-        engine = await connect(
-            Channel(triton.address, self.timeout_s, self.transport, self.tls),
-            triton.model,
-            self.tokenizer.vocab_size,
-            self.settings.max_model_len,
-            self.tokenizer,
-        )
-        return TracedEngine(engine, self.lengths) if self.lengths else engine
+        return Channel(triton.address, self.timeout_s, self.transport, self.tls)
 
     def model(self, engine: Engine) -> Model:
         """Return the model with its engine."""
@@ -74,6 +65,7 @@ class Blueprint:
             tool_parser=self.tool_parser,
             created=int((settings.tokenizer / "tokenizer.json").stat().st_mtime),
             fingerprint=fingerprint(__version__, settings.id, engine.version),
+            lengths=self.lengths,
             owned_by=settings.owned_by,
             aliases=settings.aliases,
             defaults=SamplingDefaults(**settings.defaults.model_dump()),
@@ -125,6 +117,8 @@ def load_blueprint(settings: ModelSettings, shared: Settings) -> Blueprint:
         vocabulary=vocabulary,
         tool_parser=_tool_parser(settings, template.name),
         timeout_s=shared.request_timeout_s or None,
+        first_token_timeout_s=shared.first_token_timeout_s,
+        stall_timeout_s=shared.stall_timeout_s,
         transport=shared.transport,
         tls=tls,
         lengths=lengths,
@@ -145,53 +139,3 @@ def _tool_parser(settings: ModelSettings, template_name: str) -> str:
         known = ", ".join(sorted(PARSERS))
         raise SettingsError(f"model {settings.id!r}: tool_parser {name!r} is none of {known}")
     return name
-
-
-async def connect_at_once(models: Models, blueprints: Sequence[Blueprint]) -> list[Blueprint]:
-    """Take the models whose Triton answers into service; return the others.
-
-    Raises ContractMismatch for a Triton that answers, but with another contract.
-    """
-    attempts = (_connect_at_once(models, blueprint) for blueprint in blueprints)
-    connected = await asyncio.gather(*attempts)
-    return [blueprint for blueprint, done in zip(blueprints, connected, strict=True) if not done]
-
-
-async def _connect_at_once(models: Models, blueprint: Blueprint) -> bool:
-    try:
-        engine = await blueprint.connect()
-    except EngineUnavailable:
-        return False
-    _take(models, blueprint, engine)
-    return True
-
-
-async def connect_models(models: Models, blueprints: Sequence[Blueprint]) -> None:
-    """Take each model into service as soon as its Triton answers."""
-    for blueprint in blueprints:
-        models.expect(blueprint.names, "its Triton has not been probed yet")
-    await asyncio.gather(*(_connect_model(models, blueprint) for blueprint in blueprints))
-
-
-async def _connect_model(models: Models, blueprint: Blueprint) -> None:
-    reason = ""
-    while True:
-        try:
-            engine = await blueprint.connect()
-        except (EngineUnavailable, ContractMismatch) as error:
-            if str(error) != reason:
-                reason = str(error)
-                models.expect(blueprint.names, reason)
-                detail = error.detail if isinstance(error, EngineUnavailable) else ""
-                model = blueprint.settings.id
-                log.info("waiting_for_model", model=model, reason=reason, detail=detail)
-            await asyncio.sleep(RETRY_S)
-        else:
-            _take(models, blueprint, engine)
-            return
-
-
-def _take(models: Models, blueprint: Blueprint, engine: Engine) -> None:
-    for model in blueprint.models(engine):
-        models.add(model)
-    log.info("model_ready", model=blueprint.settings.id)
