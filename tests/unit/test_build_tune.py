@@ -66,6 +66,15 @@ def test_a_load_that_no_kv_cache_carries_is_bounded_by_it() -> None:
     assert tuning.spec.limits.max_batch_size <= plan.memory.kv_tokens // 9000 + 8
 
 
+def test_a_kv_cache_is_said_to_bound_the_batch_only_where_it_does() -> None:
+    bounded = tune(SPEC, [Request(8000, 1000, 0.0) for _ in range(500)], 0.99)
+    free = tune(SPEC, chat(2000, per_second=1), 0.99)
+
+    assert "but the KV cache of h100-80g carries" in bounded.reasons["max_batch_size"]
+    assert "would carry" in free.reasons["max_batch_size"]
+    assert free.reasons["max_batch_size"].startswith(f"{free.peak} run at once")
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
