@@ -25,7 +25,7 @@ from tests.stand_ins.repository import write_repository
 STAND_IN = Path(__file__).parents[1] / "stand_ins" / "backend.py"
 SPEC = load_spec("llama-3.1-8b-h100-fp8")
 VARIABLES = {
-    "${logits_datatype}": "FP32",
+    "${logits_datatype}": "FP16",  # of an engine whose weights were quantized from bfloat16
     "${encoder_input_features_data_type}": "FP16",
     "${prompt_embedding_table_data_type}": "FP16",
 }

@@ -4,10 +4,12 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +18,7 @@ from typer.testing import CliRunner
 
 from build_engine.cli import app
 from build_engine.errors import BuildError
-from build_engine.look_models import look_at
+from build_engine.look_models import look_at, read_config
 from build_engine.spec import load_spec, shipped_specs
 from tests.stand_ins.model import write_tokenizer
 from tests.stand_ins.repository import config_of, write_repository
@@ -214,6 +216,62 @@ def test_a_template_that_was_not_filled_in_is_one_line_of_error(others: Path) ->
 
     assert result.exit_code == 1
     assert "was not filled in" in result.stderr and "Traceback" not in result.stderr
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Triton's HTTP as far as it is asked: docs/protocol of triton-inference-server/server."""
+
+    answers: ClassVar[dict[str, Any]] = {}
+
+    def do_GET(self) -> None:
+        content = json.dumps(self.answers.get(self.path, {})).encode()
+        self.send_response(200 if self.path in self.answers else 404)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def answering() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The address of a scripted server, and what it answers by path."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", Answers.answers
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    Answers.answers.clear()
+
+
+def test_a_triton_that_runs_is_told_model_by_model(
+    answering: tuple[str, dict[str, Any]], whole: Path
+) -> None:
+    url, answers = answering
+    config = read_config(whole / "tensorrt_llm" / "config.pbtxt")
+    answers |= {
+        "/v2": {"name": "triton", "version": "2.71.0"},
+        "/v2/repository/index": [
+            {"name": "tensorrt_llm", "version": "1", "state": "READY"},
+            {"name": "broken", "version": "1", "state": "UNAVAILABLE", "reason": "no engine"},
+        ],
+        "/v2/models/tensorrt_llm/config": config,
+    }
+
+    assert f"Triton 2.71.0 at {url}" in told(url, "is")
+    assert "built by 1.2.1" in told(url, "is")
+    assert told(url, "wrong") == "broken: UNAVAILABLE no engine"
+
+
+def test_a_server_that_is_no_triton_is_an_error(answering: tuple[str, dict[str, Any]]) -> None:
+    with pytest.raises(BuildError, match="answers 404"):
+        look_at(answering[0])
 
 
 @pytest.mark.parametrize("target", ["/nowhere", "http://127.0.0.1:1"], ids=["folder", "address"])
