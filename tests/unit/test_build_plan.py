@@ -45,6 +45,18 @@ PUBLISHED = {
         weights_bytes(LLAMA_3_8B, "bfloat16", PLAIN, ONE) / GIB,
     ),
     "engine of Llama 2 7B in FP8, MiB (trtllm-bench 0.12)": (6214, BENCH_WEIGHTS / MIB),
+    "weights of Llama 2 7B in FP8 as loaded, MiB (TensorRT-LLM, memory.md)": (
+        6678,
+        BENCH_WEIGHTS / MIB,
+    ),
+    "12,800 tokens of an 8B in a 16-bit KV cache, GiB (log of a 1.2.1 engine)": (
+        1.56,
+        12_800 * kv_bytes_per_token(LLAMA_3_8B, "bfloat16", PLAIN, ONE) / GIB,
+    ),
+    "220,480 tokens of an 8B in a 16-bit KV cache, GiB (ai-dynamo/dynamo, README)": (
+        26.91,
+        220_480 * kv_bytes_per_token(LLAMA_3_8B, "bfloat16", PLAIN, ONE) / GIB,
+    ),
     "engine of one of 4 ranks of Llama 2 70B in FP8, GB (DeepInfra on the hub)": (
         17.8,
         weights_bytes(LLAMA_2_70B, "float16", FP8, Parallel(tensor=4)) / 1e9,
