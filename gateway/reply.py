@@ -78,7 +78,8 @@ class Reply:
                     if events:
                         yield events
         except EngineTimeout as error:
-            raise EngineTimeout(_late(answer.completion_tokens)) from error
+            told = _late(answer.completion_tokens)
+            raise EngineTimeout(told, retry_after_s=error.retry_after_s) from error
         finally:
             if self._lengths:
                 tokens = self._prompt_tokens, answer.completion_tokens
