@@ -397,7 +397,7 @@ async def test_a_drain_lets_running_streams_finish_and_takes_no_new_ones() -> No
         stream = rpc.stream_chat(HELLO)
         got = [await anext(stream)]
         stopping = asyncio.ensure_future(running.stop(60))
-        await asyncio.sleep(0)  # stopping has begun
+        await until_closed(running.address)
         with pytest.raises(CallFailed) as refused:
             await late.chat(HELLO, timeout_s=0.3)
         engine.go.set()
@@ -409,6 +409,15 @@ async def test_a_drain_lets_running_streams_finish_and_takes_no_new_ones() -> No
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
     )
+
+
+async def until_closed(address: str) -> None:
+    """Return once nobody listens at an address any more."""
+    with contextlib.suppress(ConnectionRefusedError):
+        while True:
+            _, writer = await asyncio.open_connection(*address.rsplit(":", 1))
+            writer.close()
+            await asyncio.sleep(0.01)
 
 
 async def test_a_drain_cuts_off_what_outlasts_it() -> None:
