@@ -43,6 +43,7 @@ LINGER_BYTES = 4 * 2**20
 resets the connection, and the client would not see its answer."""
 
 OFFER = (b"upgrade", b"http2-settings")
+NOTED = frozenset({b"host", b"expect"})
 
 
 class Connection(HttpToolsProtocol):
@@ -51,6 +52,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, settings: Settings, crowd: Crowd, refusal: Refusal, **options: Any) -> None:
         super().__init__(**options)
         self._settings, self._crowd, self._refusal = settings, crowd, refusal
+        self._max_headers = settings.max_headers
         self._in_head = True
         self._has_begun = False  # of a head, something has come
         self._is_refused = False
@@ -118,16 +120,13 @@ class Connection(HttpToolsProtocol):
             )
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            return  # a trailer, which nobody asked for
         name = name.lower()
-        if name == b"host":
-            self._num_hosts += 1
-        elif name == b"expect":
-            self.expect_100_continue = value.lower() == b"100-continue"
-        self.headers.append((name, value))
-        if len(self.headers) > self._settings.max_headers:
+        if name in NOTED:
+            self._note(name, value)
+        headers = self.headers
+        if len(headers) == self._max_headers:
             raise self._fail(self._headers_too_large())
+        headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
@@ -139,6 +138,7 @@ class Connection(HttpToolsProtocol):
         self._unread = 0
         self._began_s = self.loop.time()
         super().on_headers_complete()
+        self.headers = []  # for trailers, which nobody asked for
 
     def on_body(self, body: bytes) -> None:
         self._unread = 0
@@ -158,6 +158,12 @@ class Connection(HttpToolsProtocol):
             self._expect_head()
 
     # Heads.
+
+    def _note(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            self._num_hosts += 1
+        else:
+            self.expect_100_continue = value.lower() == b"100-continue"
 
     def _objection(self) -> GatewayError | None:
         """Return what is wrong with a head, if anything."""

@@ -79,7 +79,7 @@ class FrameStream(EventSourceResponse):
             raise ClientGone
 
     async def _send_comment(self, message: Message) -> None:
-        """Send what the base class has to say; it holds the lock."""
+        """Send what the base class has to say."""
         await self._begin()
         await self._send_body(message)
 
@@ -87,7 +87,9 @@ class FrameStream(EventSourceResponse):
         send_body, render = self._send_body, self._frames.render
         async with aclosing(self._frames.steps) as steps:
             try:
-                await self._send_first(await self._first(steps))
+                first = await self._first(steps)
+                await self._begin()
+                await send_body({"type": BODY, "body": first, "more_body": True})
                 async for step in steps:
                     if frame := render(step):
                         if not frame.isascii():
@@ -112,14 +114,10 @@ class FrameStream(EventSourceResponse):
         return escaped(frame)
 
     async def _begin(self) -> None:
+        """Send the response's start, once. What follows waits behind it, in the server's order."""
         if not self._has_begun:
             self._has_begun = True
             await self._send({"type": BEGIN, "status": 200, "headers": self.raw_headers})
-
-    async def _send_first(self, frame: bytes) -> None:
-        async with self._send_lock:
-            await self._begin()
-        await self._send_body({"type": BODY, "body": frame, "more_body": True})
 
     async def _send_last(self, frame: bytes) -> None:
         self.active = False

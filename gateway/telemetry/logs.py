@@ -30,7 +30,6 @@ def configure_logs(level: str, log_format: str, worker: int | None = None) -> No
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _bounded,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -85,14 +84,21 @@ class SinkHandler(logging.Handler):
 
 def _bounded(_: Any, __: str, event: EventDict) -> EventDict:
     for name, value in event.items():
-        if isinstance(value, str) and len(value) > MAX_VALUE_CHARS:
+        if isinstance(value, str) and len(value) > MAX_VALUE_CHARS and name not in TRACEBACKS:
             event[name] = value[:MAX_VALUE_CHARS] + "..."
     return event
 
 
-def _printable(_: Any, __: str, event: EventDict) -> EventDict:
+def _plain(logger: Any, method: str, event: EventDict) -> EventDict:
+    """Bound values, and spell out what does not print: most lines have neither."""
+    for value in event.values():
+        if isinstance(value, str) and (len(value) > MAX_VALUE_CHARS or not value.isprintable()):
+            break
+    else:
+        return event
+    _bounded(logger, method, event)
     for name, value in event.items():
-        if isinstance(value, str) and not value.isprintable() and name not in TRACEBACKS:
+        if isinstance(value, str) and name not in TRACEBACKS:
             event[name] = escaped(value)
     return event
 
@@ -120,8 +126,12 @@ def _numbered(worker: int) -> structlog.typing.Processor:
 
 def _renderers(log_format: str) -> list[structlog.typing.Processor]:
     if log_format == "json":
-        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        return [
+            _bounded,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ]
     return [
-        _printable,
+        _plain,
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_traceback),
     ]
