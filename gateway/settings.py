@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, description="Processes of `gateway serve` that share its ports.")
 
     # What it accepts
-    max_body_bytes: int = Field(16 * 2**20, gt=0, description="Largest request body.")
+    max_body_bytes: int = Field(8 * 2**20, gt=0, description="Largest request body.")
     body_timeout_s: float = Field(30, gt=0, description="Seconds a request body may take.")
     max_header_bytes: int = Field(
         65536, ge=1024, description="Bytes of a request's line and headers."

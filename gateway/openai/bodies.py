@@ -18,8 +18,8 @@ from gateway.traffic.size import MAX_DEPTH, check_json
 Body = TypeVar("Body", bound=BaseModel)
 T = TypeVar("T")
 
-INLINE_BYTES = 2**17
-"""Larger bodies are read in a thread: this many take a millisecond or two."""
+INLINE_BYTES = 2**14
+"""Larger bodies are read in a thread: of these none takes more than some milliseconds."""
 
 
 async def read_body(

@@ -25,23 +25,15 @@ async def completion_replies(task: CompletionTask) -> list[Reply]:
     is_silent = task.draft.max_tokens == 0
     engine = _Silence() if is_silent else task.model.engine
     lengths = None if is_silent else task.model.lengths
-    generations, echoes = [], []
+    replies: list[Reply] = []
     for given in task.prompts:
-        generations.append(task.draft.complete(await task.render(given)))
-        echoes.append(await task.echoed(given))
+        generation = task.draft.complete(await task.render(given))
+        answer, echo = Answer(task.spec, task.model.vocabulary), await task.echoed(given)
+        replies.append(Reply(engine, generation, answer, echo=echo, lengths=lengths))
         if len(task.prompts) > 1:
             await asyncio.sleep(0)  # many short prompts together are long
-    check_echo(echoes, task.num_candidates)
-    return [
-        Reply(
-            engine,
-            generation,
-            Answer(task.spec, task.model.vocabulary),
-            echo=echo,
-            lengths=lengths,
-        )
-        for generation, echo in zip(generations, echoes, strict=True)
-    ]
+    check_echo([reply.echo for reply in replies], task.num_candidates)
+    return replies
 
 
 class CompletionFrames:

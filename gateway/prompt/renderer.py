@@ -1,6 +1,6 @@
 """Conversations and raw text to prompts of token ids. Knows no template's form."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -79,6 +79,7 @@ class PromptRenderer:
             return await self._assemble_async(self.pieces(conversation), context)
 
         def work(errand: Errand) -> Prompt:
+            self._check_fits([message.content for message in conversation.messages], context)
             return self._assemble(self.pieces(conversation), context, errand)
 
         return await self._lanes.run(num_chars, work)
@@ -164,7 +165,7 @@ class PromptRenderer:
         )
 
     def _assemble(self, pieces: list[Piece], context: Context, errand: Errand = _NOBODY) -> Prompt:
-        self._check_fits(pieces, context)
+        self._check_fits([piece.text for piece in pieces if isinstance(piece, Text)], context)
         token_ids: list[int] = []
         for piece in pieces:
             context.check_least(len(token_ids))
@@ -175,9 +176,8 @@ class PromptRenderer:
         text = well_formed("".join([piece.text for piece in pieces]))
         return Prompt(token_ids=tuple(token_ids), text=text)
 
-    def _check_fits(self, pieces: Iterable[Piece], context: Context) -> None:
+    def _check_fits(self, texts: Sequence[str], context: Context) -> None:
         """Raise ContextTooLong for texts that cannot fit whatever they say."""
-        texts = [piece.text for piece in pieces if isinstance(piece, Text)]
         if sum(map(len, texts)) > _SUSPECT * context.max_model_len:
             context.check_least(sum(map(self._widths.least, texts)))
 

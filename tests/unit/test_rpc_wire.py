@@ -1,6 +1,6 @@
 """A message is looked at before it is parsed: what it holds too much of is named."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, cast
 
 import grpc
@@ -14,52 +14,15 @@ from gateway.errors import InvalidRequest
 from gateway.rpc.wire import check_message
 from gateway.traffic.size import MAX_FIELDS, MAX_VALUES
 from gateway.v1.chat_pb2 import ChatCompletionRequest
-from gateway.v1.completion_pb2 import CompletionRequest
 from gateway.v1.conversation_pb2 import Function
-from gateway.v1.tokenize_pb2 import DetokenizeRequest, TokenizeRequest
+from gateway.v1.tokenize_pb2 import DetokenizeRequest
 from tests.fakes import FakeEngine
+from tests.floods import METHODS, Path, delimited, paths, varint, wrapped
 from tests.rpc import client
-
-REQUESTS: list[type[Message]] = [
-    ChatCompletionRequest,
-    CompletionRequest,
-    TokenizeRequest,
-    DetokenizeRequest,
-]
-Path = tuple[FieldDescriptor, ...]
-
-
-def varint(number: int) -> bytes:
-    parts = bytearray()
-    while number > 0x7F:
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*parts, number])
-
-
-def delimited(field: FieldDescriptor, content: bytes) -> bytes:
-    return varint(field.number << 3 | 2) + varint(len(content)) + content
-
-
-def wrapped(path: Path, content: bytes) -> bytes:
-    """Return a message that holds `content` where the path leads."""
-    for field in reversed(path):
-        content = delimited(field, content)
-    return content
-
-
-def paths(descriptor: Descriptor, above: Path = ()) -> Iterator[Path]:
-    """Yield the path of every field of a request, of those in themselves once."""
-    for field in descriptor.fields:
-        yield (*above, field)
-        inside = [one.message_type for one in above]
-        if field.message_type and field.message_type not in inside:
-            yield from paths(field.message_type, (*above, field))
-
 
 LISTS = [
     pytest.param(request, path, id=f"{request.DESCRIPTOR.name}.{'.'.join(f.name for f in path)}")
-    for request in REQUESTS
+    for request in METHODS.values()
     for path in paths(cast(Descriptor, request.DESCRIPTOR))
     if path[-1].is_repeated
 ]
