@@ -152,6 +152,7 @@ async def test_one_failing_prompt_fails_the_request_and_closes_the_others() -> N
         ({"suffix": "x"}, "suffix"),
         ({"logprobs": 1}, "logprobs"),
         ({"logprobs": 0, "echo": True}, "logprobs"),
+        ({"prompt": ["a"] * 52, "best_of": 20}, "prompt"),
         ({"n": 3, "best_of": 2}, "best_of"),
         ({"best_of": 2, "stream": True}, "best_of"),
         ({"max_tokens": 0}, "max_tokens"),

@@ -1,29 +1,39 @@
 """Whatever a caller can make large has a bound, and is refused before anything is made of it."""
 
+import gc
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from threading import current_thread
 from typing import Any
+from weakref import ref
 
 import pytest
+from fastapi import Request
 
 from gateway.app import create_app
 from gateway.errors import InvalidRequest
 from gateway.models import Models
-from gateway.openai.bodies import parse_body
+from gateway.openai.bodies import INLINE_BYTES, parse_body, read_body
 from gateway.openai.schemas import ChatCompletionRequest, CompletionRequest
+from gateway.output.stops import StopMatcher
 from gateway.settings import Settings
 from gateway.traffic.size import (
     MAX_CHOICES,
     MAX_CONTAINERS,
     MAX_DEPTH,
+    MAX_ECHO,
     MAX_FIELDS,
     MAX_MEMBERS,
+    MAX_STOP_CHARS,
     MAX_UNKNOWN,
     MAX_VALUES,
     check_json,
 )
+from gateway.triton.tensors import words
+from tests.fakes import FakeEngine, stop
+from tests.wire import client
 
 DOCUMENT = create_app(Settings(), Models()).openapi()
 SCHEMAS = DOCUMENT["components"]["schemas"]
@@ -188,7 +198,7 @@ def test_the_page_states_the_bounds_of_a_body() -> None:
     section = page.split("## Limits\n")[1].split("\n## ")[0]
 
     bounds = [MAX_CONTAINERS, MAX_VALUES, MAX_MEMBERS, MAX_DEPTH]
-    bounds += [MAX_FIELDS, MAX_UNKNOWN, MAX_CHOICES]
+    bounds += [MAX_FIELDS, MAX_UNKNOWN, MAX_CHOICES, MAX_ECHO, MAX_STOP_CHARS]
     assert re.findall(r"^\| .* \| ([\d,]+) \|$", section, re.MULTILINE) == [
         f"{bound:,}" for bound in bounds
     ]
@@ -198,3 +208,67 @@ def test_an_error_says_no_more_than_a_thousand_characters() -> None:
     error = InvalidRequest("a" * 10**6)
 
     assert len(error.message) < 1010
+
+
+async def test_an_answer_repeats_no_more_than_it_may() -> None:
+    engine = FakeEngine([stop(128)], max_model_len=2**20)
+    body = {"model": "tiny", "prompt": "a" * (MAX_ECHO // 128 + 1), "echo": True, "n": 128}
+
+    async with client(engine) as http:
+        response = await http.post("/v1/completions", json=body)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "echo")
+    assert engine.requests == []
+
+
+async def test_unknown_parameters_are_few() -> None:
+    body = {"model": "tiny", "prompt": "a", **dict.fromkeys(map(str, range(MAX_UNKNOWN + 1)), 1)}
+
+    async with client(FakeEngine()) as http:
+        response = await http.post("/v1/completions", json=body)
+
+    assert "more than 64 parameters" in response.json()["error"]["message"]
+
+
+async def test_stop_strings_are_bounded_in_sum() -> None:
+    body = {"model": "tiny", "prompt": "a", "stop": ["a" * 512] * 9}
+
+    async with client(FakeEngine()) as http:
+        response = await http.post("/v1/completions", json=body)
+
+    assert "'stop' has more than 4,096 characters in all" in response.json()["error"]["message"]
+
+
+def test_what_finds_long_stop_strings_is_not_remembered_for_long() -> None:
+    finders = [ref(StopMatcher([f"{n}" * 512])._automaton) for n in range(1000, 1020)]
+
+    gc.collect()
+
+    assert sum(finder() is not None for finder in finders) <= 8
+
+
+def test_tensors_of_many_words_are_not_remembered() -> None:
+    many = tuple((number,) for number in range(65))
+
+    assert words("bad_words_list", many) is not words("bad_words_list", many)
+    assert words("bad_words_list", many[:64]) is words("bad_words_list", many[:64])
+
+
+@pytest.mark.parametrize(("size", "is_here"), [(100, True), (INLINE_BYTES, False)])
+async def test_large_bodies_are_read_beside_the_event_loop(size: int, is_here: bool) -> None:
+    body = CompletionRequest(model="m", prompt="a" * size).model_dump_json().encode()
+    request = Request(SCOPE, receive=receiver(body))
+
+    thread = await read_body(request, CompletionRequest, Settings(), lambda _: current_thread())
+
+    assert (thread is current_thread()) is is_here
+
+
+SCOPE = {"type": "http", "method": "POST", "headers": []}
+
+
+def receiver(body: bytes) -> Any:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
