@@ -20,7 +20,7 @@ from gateway.v1.completion_pb2 import CompletionRequest
 from gateway.v1.tokenize_pb2 import DetokenizeRequest, TokenizeRequest
 
 FLOOD_BYTES = 16 * 2**20 - 4096
-DIGITS = 2**20
+DIGITS = 2**16
 # What texts are made of: letters, escapes, what opens control tokens, what JSON is made of.
 FILLS = ("a", "\\u00e9", "<", " ", "[{,:", "é", "<|", "7", "\\n", "(", "😊")
 JSON_TEXTS = ("parameters", "schema", "arguments")
@@ -74,7 +74,7 @@ def values(body: "_Body", schema: Schema, fills: Iterator[str]) -> Iterator[tupl
     kind = schema.get("type")
     if kind == "string":
         most = schema.get("maxLength", 99)
-        for fill in [next(fills) for _ in range(3 if most > FLOOD_BYTES else 1)]:
+        for fill in [next(fills) for _ in range(2 if most > FLOOD_BYTES else 1)]:
             yield f"long, of {fill}", f'"{_filled(fill, FLOOD_BYTES)}"'
         if most < FLOOD_BYTES:
             yield "as long as may be", f'"{_filled(fill, most)}"'

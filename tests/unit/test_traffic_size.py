@@ -14,6 +14,7 @@ from fastapi import Request
 
 from gateway.app import create_app
 from gateway.errors import InvalidRequest
+from gateway.http.exchange import HEADERS
 from gateway.models import Models
 from gateway.openai.bodies import INLINE_BYTES, parse_body, read_body
 from gateway.openai.schemas import ChatCompletionRequest, CompletionRequest
@@ -264,7 +265,12 @@ async def test_large_bodies_are_read_beside_the_event_loop(size: int, is_here: b
     assert (thread is current_thread()) is is_here
 
 
-SCOPE = {"type": "http", "method": "POST", "headers": []}
+SCOPE = {
+    "type": "http",
+    "method": "POST",
+    "headers": [],
+    HEADERS: {"content-type": "application/json"},
+}
 
 
 def receiver(body: bytes) -> Any:
