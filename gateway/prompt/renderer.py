@@ -199,4 +199,5 @@ def _is_short(conversation: Conversation, num_chars: int) -> bool:
         num_chars <= _INLINE_CONTENT
         and len(conversation.messages) <= _INLINE_MESSAGES
         and len(conversation.tools) <= _INLINE_TOOLS
+        and not any(isinstance(one, list | dict) for one in conversation.template_kwargs.values())
     )

@@ -58,7 +58,7 @@ MAX_PROPERTIES = 2**10
 # Answers.
 MAX_SEQUENCES = 2**7
 MAX_CANDIDATES = 20
-MAX_CHOICES = 2**10
+MAX_CHOICES = 2**9
 """Sequences of one request: prompts times `n` or `best_of`."""
 MAX_ECHO = 2**23
 """Characters that an answer repeats of prompts, in all its choices together."""
