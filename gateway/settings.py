@@ -48,7 +48,9 @@ class Settings(BaseSettings):
     grpc_tls_client_ca: Path | None = Field(
         None, description="PEM certificates; callers of gRPC must have one that they signed."
     )
-    grpc_channelz: bool = Field(False, description="Tell of connections and calls over gRPC.")
+    grpc_max_connections: int = Field(
+        1024, gt=0, description="gRPC connections at once, of each process."
+    )
 
     # How many serve
     workers: int = Field(1, ge=1, description="Processes of `gateway serve` that share its ports.")

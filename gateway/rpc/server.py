@@ -3,16 +3,12 @@
 import asyncio
 from typing import Any
 
-from grpc_channelz.v1.channelz import add_channelz_servicer
-from grpc_channelz.v1.channelz_pb2_grpc import add_ChannelzServicer_to_server
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
-from gateway.http2.server.server import Server
 from gateway.models import Models
-from gateway.rpc.channelz import Channelz
 from gateway.rpc.chat import ChatService
 from gateway.rpc.completions import CompletionService
 from gateway.rpc.health import Health
@@ -78,7 +74,3 @@ class RpcServer:
         health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         names = [*SERVICES, health, reflection.SERVICE_NAME]
         add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), server)
-        if settings.grpc_channelz and isinstance(server, Server):
-            add_ChannelzServicer_to_server(Channelz(server, self.address), server)
-        elif settings.grpc_channelz:
-            add_channelz_servicer(server)

@@ -1,10 +1,12 @@
 """The two servers that can answer gRPC: our own, and grpc.aio's. Knows no service."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import grpc.aio
 
+from gateway.http2.server.limits import Limits
 from gateway.http2.server.server import Server
 from gateway.rpc.tls import certificates, grpc_credentials, ssl_context
 from gateway.settings import Settings
@@ -49,7 +51,13 @@ def address(settings: Settings, port: int) -> str:
 
 def _http2(settings: Settings, port: int) -> Callable[[], RunningServer]:
     tls = ssl_context(certificates(settings))
-    return lambda: Server(settings.grpc_host, port, settings.max_body_bytes, tls)
+    limits = Limits(
+        settings.max_body_bytes,
+        settings.body_timeout_s,
+        settings.request_timeout_s or math.inf,
+        settings.grpc_max_connections,
+    )
+    return lambda: Server(settings.grpc_host, port, limits, tls)
 
 
 def _grpc_aio(settings: Settings, port: int) -> Callable[[], RunningServer]:
