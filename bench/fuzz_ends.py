@@ -9,9 +9,10 @@ from gateway.http2 import frames
 from gateway.http2.connection import Connection
 from gateway.http2.frames import END_HEADERS, END_STREAM, ErrorCode, Kind, Setting
 from gateway.http2.messages import PREFIX_BYTES, prefixed
-from gateway.http2.server.connection import End, ServerConnection
+from gateway.http2.server.connection import ServerConnection
 from gateway.http2.server.requests import Request
 from gateway.http2.server.stream import ServerStream
+from gateway.http2.server.streams import End
 from gateway.http2.status import Code, Status
 
 NUM_STREAMS = 4

@@ -10,6 +10,7 @@ from gateway.http2 import frames
 from gateway.http2.frames import ACK, DEFAULT_WINDOW, END_HEADERS, END_STREAM, Kind, Setting
 from gateway.http2.headers import literals
 from gateway.http2.messages import prefixed
+from gateway.http2.parameters import read_settings
 
 WINDOW = 2**24
 SETTINGS = ((Setting.MAX_CONCURRENT_STREAMS, 2**20), (Setting.INITIAL_WINDOW_SIZE, WINDOW))
@@ -114,7 +115,7 @@ class Peer(asyncio.Protocol):
     def _on_settings(self, flags: int, stream_id: int, payload: bytes) -> None:
         if flags & ACK:
             return
-        given = dict(frames.read_settings(payload))
+        given = read_settings(payload)
         first_window = given.get(Setting.INITIAL_WINDOW_SIZE, self._first_window)
         change, self._first_window = first_window - self._first_window, first_window
         for stream in self.windows:

@@ -7,11 +7,13 @@ from typing import Any
 
 import grpc
 
+from gateway.http2.server.limits import Limits
 from gateway.http2.server.server import Server
 from gateway.server import free_port
 
 LOOPBACK = "127.0.0.1"
 MAX_MESSAGE_BYTES = 100_000
+LIMITS = Limits(MAX_MESSAGE_BYTES)
 
 
 class Service(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -92,10 +94,12 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 @asynccontextmanager
-async def running(tls: Any = None) -> AsyncIterator[tuple[Service, Server, str]]:
+async def running(
+    tls: Any = None, limits: Limits = LIMITS
+) -> AsyncIterator[tuple[Service, Server, str]]:
     """Run a server; yield its service, itself, its address."""
     service, port = Service(), free_port(LOOPBACK, 0)
-    server = Server(LOOPBACK, port, MAX_MESSAGE_BYTES, tls)
+    server = Server(LOOPBACK, port, limits, tls)
     server.add_generic_rpc_handlers([service])
     await server.start()
     try:

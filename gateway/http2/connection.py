@@ -84,6 +84,12 @@ class Connection(Endpoint[Stream, Event]):
         self._forget(stream_id)
         self._events.append((stream_id, status))
 
+    def _fault(self, stream_id: int, code: ErrorCode, complaint: str) -> None:
+        self.reset(stream_id, code)
+        self._events.append(
+            (stream_id, Status(Code.INTERNAL, f"the server broke HTTP: {complaint}"))
+        )
+
     def _fail(self, stream_id: int, error: StatusError) -> None:
         self.reset(stream_id, ErrorCode.PROTOCOL_ERROR)
         self._events.append((stream_id, Status(error.code, error.details)))

@@ -1,10 +1,11 @@
 """What both ends of an HTTP/2 connection do alike, without a socket: bytes in, events out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Generic, TypeVar
 
 from gateway.http2 import frames
+from gateway.http2.demands import require, require_size
 from gateway.http2.frames import (
     DEFAULT_WINDOW,
     END_STREAM,
@@ -14,22 +15,17 @@ from gateway.http2.frames import (
     ProtocolError,
     Setting,
 )
-from gateway.http2.headers import BlockReader
+from gateway.http2.headers import MAX_BLOCK_BYTES, BlockReader
 from gateway.http2.outbox import Outbox, Sending
-from gateway.http2.status import StatusError
+from gateway.http2.parameters import read_settings
 
 WINDOW = 2**24
 """Of the whole connection; given back as data arrives, so that no reader waits for another."""
 
 
-class Widening(Sending, Protocol):
-    """A stream, as far as both ends know it."""
+_FLOW = ErrorCode.FLOW_CONTROL_ERROR
 
-    def widen(self, increment: int) -> None:
-        """Let more be sent. Raises StatusError beyond what a window may be."""
-
-
-AnyStream = TypeVar("AnyStream", bound=Widening)
+AnyStream = TypeVar("AnyStream", bound=Sending)
 AnyEvent = TypeVar("AnyEvent")
 
 
@@ -40,7 +36,31 @@ class Endpoint(ABC, Generic[AnyStream, AnyEvent]):
     the reason for the peer, and the connection is of no more use.
     """
 
-    def __init__(self, outbox: Outbox[AnyStream], greeting: bytes) -> None:
+    # Functions, not methods: a connection that knew its own methods would be a cycle, and what a
+    # client has sent would stay until the next garbage collection.
+    _handlers: ClassVar[dict[int, Callable[[Any, int, int, bytes], None]]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._handlers = {
+            Kind.DATA: cls._on_data,
+            Kind.HEADERS: cls._on_headers,
+            Kind.PRIORITY: cls._on_priority,
+            Kind.RST_STREAM: cls._on_rst_stream,
+            Kind.SETTINGS: cls._on_settings,
+            Kind.PUSH_PROMISE: cls._on_push_promise,
+            Kind.PING: cls._on_ping,
+            Kind.GOAWAY: cls._on_goaway,
+            Kind.WINDOW_UPDATE: cls._on_window_update,
+            Kind.CONTINUATION: cls._on_continuation,
+        }
+
+    def __init__(
+        self,
+        outbox: Outbox[AnyStream],
+        greeting: bytes,
+        max_block_bytes: int = MAX_BLOCK_BYTES,
+    ) -> None:
         self.is_ready = False
         self._streams: dict[int, AnyStream] = {}
         self._frames = frames.FrameReader()
@@ -50,27 +70,16 @@ class Endpoint(ABC, Generic[AnyStream, AnyEvent]):
         self._window = WINDOW
         self._stream_send_window = DEFAULT_WINDOW
         self._last_heard_id = 0
-        self._block = BlockReader()
-        self._handlers: dict[int, Callable[[int, int, bytes], None]] = {
-            Kind.DATA: self._on_data,
-            Kind.HEADERS: self._on_headers,
-            Kind.RST_STREAM: self._on_rst_stream,
-            Kind.SETTINGS: self._on_settings,
-            Kind.PUSH_PROMISE: self._on_push_promise,
-            Kind.PING: self._on_ping,
-            Kind.GOAWAY: self._on_goaway,
-            Kind.WINDOW_UPDATE: self._on_window_update,
-            Kind.CONTINUATION: self._on_continuation,
-        }
+        self._block = BlockReader(max_block_bytes)
 
     def receive(self, data: bytes) -> list[AnyEvent]:
         """Return what came of the data. Raises ProtocolError."""
         try:
-            for kind, flags, stream_id, payload in self._frames.feed(data):
+            for kind, flags, stream_id, payload in self._incoming(data):
                 if self._block.is_open or not self.is_ready:
                     self._check_order(kind, stream_id)
                 if handler := self._handlers.get(kind):
-                    handler(flags, stream_id, payload)
+                    handler(self, flags, stream_id, payload)
         except ProtocolError as error:
             self._outbox.add(frames.goaway(error.code, str(error), self._last_heard_id))
             raise
@@ -112,12 +121,19 @@ class Endpoint(ABC, Generic[AnyStream, AnyEvent]):
         """Forget a stream that the peer has reset."""
 
     @abstractmethod
-    def _fail(self, stream_id: int, error: StatusError) -> None:
-        """End a call that cannot go on."""
+    def _fault(self, stream_id: int, code: ErrorCode, complaint: str) -> None:
+        """Reset an open stream on which the peer broke the protocol, and on no other."""
+
+    def _take_late(self, kind: Kind, stream_id: int, is_end: bool) -> None:
+        """Take a frame, DATA or HEADERS, of a stream that has ended. May raise ProtocolError."""
 
     @abstractmethod
     def _leave(self, last_id: int) -> None:
         """Note that the peer is going away, and has heard of no stream after `last_id`."""
+
+    def _incoming(self, data: bytes) -> Iterable[frames.Frame]:
+        """Return the frames that are to be handled now. Raises ProtocolError."""
+        return self._frames.feed(data)
 
     def _check_order(self, kind: int, stream_id: int) -> None:
         if not self.is_ready:
@@ -145,9 +161,12 @@ class Endpoint(ABC, Generic[AnyStream, AnyEvent]):
         if stream := self._streams.get(stream_id) or self._stream(stream_id):
             data = frames.unpadded(flags, payload) if flags else payload
             self._take_data(stream_id, stream, data, len(payload), bool(flags & END_STREAM))
+        else:
+            self._take_late(Kind.DATA, stream_id, bool(flags & END_STREAM))
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._block.start(stream_id, bool(flags & END_STREAM))
+        self._block.is_malformed = frames.parent(flags, payload) == stream_id
         self._take_fragment(flags, frames.header_fragment(flags, payload))
 
     def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
@@ -160,6 +179,15 @@ class Endpoint(ABC, Generic[AnyStream, AnyEvent]):
             block = self._block.finish()
             self._take_block(self._block.stream_id, block, self._block.ends_stream)
 
+    def _on_priority(self, flags: int, stream_id: int, payload: bytes) -> None:
+        require(stream_id != 0, "PRIORITY of the connection")
+        if stream_id not in self._streams:
+            require_size(payload, frames.PRIORITY_BYTES)
+        elif len(payload) != frames.PRIORITY_BYTES:
+            self._fault(stream_id, ErrorCode.FRAME_SIZE_ERROR, "a PRIORITY of a wrong length")
+        elif frames.uint32(payload) & MAX_WINDOW == stream_id:
+            self._fault(stream_id, ErrorCode.PROTOCOL_ERROR, "a stream that depends on itself")
+
     def _on_rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:
         require_size(payload, 4)
         if self._stream(stream_id):
@@ -170,27 +198,34 @@ class Endpoint(ABC, Generic[AnyStream, AnyEvent]):
         if flags & frames.ACK:
             require_size(payload, 0)
             return
-        for parameter, value in frames.read_settings(payload):
+        for parameter, value in read_settings(payload).items():
             self._set(parameter, value)
         self.is_ready = True
         self._outbox.add(frames.frame(Kind.SETTINGS, frames.ACK, 0))
 
     def _set(self, parameter: int, value: int) -> None:
         if parameter == Setting.MAX_FRAME_SIZE:
-            require(frames.DEFAULT_FRAME_BYTES <= value < 2**24, f"a frame size of {value}")
             self._outbox.frame_bytes = value
         elif parameter == Setting.INITIAL_WINDOW_SIZE:
-            require(value <= MAX_WINDOW, "a window too wide", ErrorCode.FLOW_CONTROL_ERROR)
             change, self._stream_send_window = value - self._stream_send_window, value
-            for stream_id in list(self._streams):
-                self._widen(stream_id, change)
+            if change:
+                self._shift_windows(change)
 
-    def _widen(self, stream_id: int, increment: int) -> None:
-        try:
-            self._streams[stream_id].widen(increment)
+    def _shift_windows(self, change: int) -> None:
+        """Change the windows of all open streams. Raises ProtocolError."""
+        for stream in self._streams.values():
+            stream.send_window += change
+            require(stream.send_window <= MAX_WINDOW, "a window too wide", _FLOW)
+        self._outbox.stir_all()
+
+    def _widen(self, stream_id: int, stream: AnyStream, increment: int) -> None:
+        stream.send_window += increment
+        if increment == 0:
+            self._fault(stream_id, ErrorCode.PROTOCOL_ERROR, "a window update of nothing")
+        elif stream.send_window > MAX_WINDOW:
+            self._fault(stream_id, _FLOW, "a window too wide")
+        else:
             self._outbox.stir(stream_id)
-        except StatusError as error:
-            self._fail(stream_id, error)
 
     def _on_push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:
         raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "a push that was declined")
@@ -209,19 +244,8 @@ class Endpoint(ABC, Generic[AnyStream, AnyEvent]):
     def _on_window_update(self, flags: int, stream_id: int, payload: bytes) -> None:
         require_size(payload, 4)
         increment = frames.uint32(payload) & MAX_WINDOW
-        require(increment > 0, "a window update of nothing")
         if stream_id == 0:
+            require(increment > 0, "a window update of nothing")
             self._outbox.widen(increment)
-        elif self._stream(stream_id):
-            self._widen(stream_id, increment)
-
-
-def require(condition: bool, complaint: str, code: ErrorCode = ErrorCode.PROTOCOL_ERROR) -> None:
-    """Raise ProtocolError unless the condition holds."""
-    if not condition:
-        raise ProtocolError(code, complaint)
-
-
-def require_size(payload: bytes, size: int) -> None:
-    """Raise ProtocolError unless a frame's payload is of that size."""
-    require(len(payload) == size, f"a frame of {len(payload)} bytes", ErrorCode.FRAME_SIZE_ERROR)
+        elif stream := self._stream(stream_id):
+            self._widen(stream_id, stream, increment)

@@ -1,7 +1,7 @@
 """HTTP/2 frames (RFC 9113, sections 4 and 6): bytes to frames and back. No streams here."""
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from enum import IntEnum
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -9,17 +9,19 @@ HEADER_BYTES = 9
 DEFAULT_FRAME_BYTES = 2**14
 DEFAULT_WINDOW = 2**16 - 1
 MAX_WINDOW = 2**31 - 1
+MAX_REASON_BYTES = 64
 
 ACK = END_STREAM = 0x1
 END_HEADERS = 0x4
 PADDED = 0x8
 PRIORITY_FIELDS = 0x20
+PRIORITY_BYTES = 5
 
 Frame = tuple[int, int, int, bytes]
 """Kind, flags, stream id, payload."""
 
 _HEADER = struct.Struct(">IBI")
-_SETTING = struct.Struct(">HI")
+SETTING = struct.Struct(">HI")
 _UINT32 = struct.Struct(">I")
 
 
@@ -82,22 +84,27 @@ class FrameReader:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that `data` completes. Raises ProtocolError for one too long."""
+    def feed(self, data: bytes) -> Generator[Frame, None, None]:
+        """Yield the frames that `data` completes. Raises ProtocolError for one too long.
+
+        What is not asked for comes with the data that is fed next.
+        """
         if self._rest:
             data = self._rest + data
         at, size = 0, len(data)
-        while at + HEADER_BYTES <= size:
-            length_and_kind, flags, stream_id = _HEADER.unpack_from(data, at)
-            length = length_and_kind >> 8
-            if length > DEFAULT_FRAME_BYTES:
-                raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
-            start = at + HEADER_BYTES
-            if start + length > size:
-                break
-            at = start + length
-            yield length_and_kind & 0xFF, flags, stream_id & MAX_WINDOW, data[start:at]
-        self._rest = data[at:]
+        try:
+            while at + HEADER_BYTES <= size:
+                length_and_kind, flags, stream_id = _HEADER.unpack_from(data, at)
+                length = length_and_kind >> 8
+                if length > DEFAULT_FRAME_BYTES:
+                    raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
+                start = at + HEADER_BYTES
+                if start + length > size:
+                    break
+                at = start + length
+                yield length_and_kind & 0xFF, flags, stream_id & MAX_WINDOW, data[start:at]
+        finally:
+            self._rest = data[at:]
 
 
 def unpadded(flags: int, payload: bytes) -> bytes:
@@ -111,24 +118,28 @@ def unpadded(flags: int, payload: bytes) -> bytes:
 
 def header_fragment(flags: int, payload: bytes) -> bytes:
     """Return what a HEADERS frame holds of its header block. Raises ProtocolError."""
+    return _parts(flags, payload)[1]
+
+
+def parent(flags: int, payload: bytes) -> int:
+    """Return the stream that a HEADERS frame's depends on, 0 for none. Raises ProtocolError."""
+    priority, _ = _parts(flags, payload)
+    return uint32(priority) & MAX_WINDOW if priority else 0
+
+
+def _parts(flags: int, payload: bytes) -> tuple[bytes, bytes]:
+    """Return a HEADERS frame's priority, if it has one, and what it holds of its block."""
     fragment = unpadded(flags, payload)
     if not flags & PRIORITY_FIELDS:
-        return fragment
-    if len(fragment) < 5:
+        return b"", fragment
+    if len(fragment) < PRIORITY_BYTES:
         raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "a HEADERS frame without its priority")
-    return fragment[5:]
+    return fragment[:PRIORITY_BYTES], fragment[PRIORITY_BYTES:]
 
 
 def uint32(payload: bytes) -> int:
     """Return the number a frame holds, without its reserved bit where it is 31 bits."""
     return int(_UINT32.unpack_from(payload)[0])
-
-
-def read_settings(payload: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the parameters of a SETTINGS frame, in order. Raises ProtocolError."""
-    if len(payload) % _SETTING.size:
-        raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS of a broken length")
-    return _SETTING.iter_unpack(payload)
 
 
 def frame(kind: Kind, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
@@ -138,7 +149,7 @@ def frame(kind: Kind, flags: int, stream_id: int, payload: bytes = b"") -> bytes
 
 def settings(parameters: Iterable[tuple[Setting, int]]) -> bytes:
     """Return a SETTINGS frame."""
-    return frame(Kind.SETTINGS, 0, 0, b"".join(_SETTING.pack(*pair) for pair in parameters))
+    return frame(Kind.SETTINGS, 0, 0, b"".join(SETTING.pack(*pair) for pair in parameters))
 
 
 def window_update(stream_id: int, increment: int) -> bytes:
@@ -154,7 +165,7 @@ def rst_stream(stream_id: int, code: ErrorCode) -> bytes:
 def goaway(code: ErrorCode, message: str, last_id: int) -> bytes:
     """Return a GOAWAY frame; `last_id` is the last of the peer's streams that was heard."""
     numbers = _UINT32.pack(last_id) + _UINT32.pack(code)
-    return frame(Kind.GOAWAY, 0, 0, numbers + message.encode())
+    return frame(Kind.GOAWAY, 0, 0, numbers + message.encode()[:MAX_REASON_BYTES])
 
 
 def headers(stream_id: int, block: bytes, flags: int = 0) -> bytes:

@@ -60,17 +60,19 @@ def decode(block: bytes) -> dict[str, str]:
     try:
         pairs = list(decoder.decode(block, raw=True))
     except HPACKError as error:
-        raise ProtocolError(ErrorCode.COMPRESSION_ERROR, str(error)) from error
+        raise ProtocolError(ErrorCode.COMPRESSION_ERROR, "headers that cannot be read") from error
     return {str(name, "latin-1"): str(value, "latin-1") for name, value in pairs}
 
 
 class BlockReader:
-    """Puts a header block together from the frames that carry it."""
+    """Puts a header block together, of so many bytes at most, from the frames that carry it."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int = MAX_BLOCK_BYTES) -> None:
+        self._max_bytes = max_bytes
         self.is_open = False
         self.stream_id = 0
         self.ends_stream = False
+        self.is_malformed = False
         self._block = bytearray()
         self._num_fragments = 0
 
@@ -84,7 +86,7 @@ class BlockReader:
         """Append a frame's part. Raises ProtocolError when the block grows too long."""
         self._block += fragment
         self._num_fragments += 1
-        if len(self._block) > MAX_BLOCK_BYTES or self._num_fragments > MAX_FRAGMENTS:
+        if len(self._block) > self._max_bytes or self._num_fragments > MAX_FRAGMENTS:
             raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "a header block is too long")
 
     def finish(self) -> bytes:

@@ -61,10 +61,14 @@ class Outbox(Generic[AnySending]):
         if stream := self._unsent.get(stream_id):
             self._stirred[stream_id] = stream
 
+    def stir_all(self) -> None:
+        """Try all streams again."""
+        self._stirred.update(self._unsent)
+
     def widen(self, increment: int) -> None:
         """Let more be sent on the connection. Raises ProtocolError beyond what a window may be."""
         if self._window <= 0:
-            self._stirred.update(self._unsent)
+            self.stir_all()
         self._window += increment
         if self._window > MAX_WINDOW:
             raise ProtocolError(ErrorCode.FLOW_CONTROL_ERROR, "a window too wide")
@@ -74,6 +78,8 @@ class Outbox(Generic[AnySending]):
         if self._stirred and not self.is_paused:
             stirred, self._stirred = self._stirred, {}
             for stream_id, stream in stirred.items():
+                if self._window <= 0:
+                    break  # All that wait are stirred when it opens again.
                 self._send(stream_id, stream)
         if not self._out:
             return b""

@@ -1,7 +1,8 @@
-"""What a connection asks of the kernel."""
+"""What a connection asks of the kernel, and what it is called."""
 
 import contextlib
 import socket
+from typing import Any
 
 # Ends a connection whose peer's host is gone: to Triton no HTTP/2 PING does, for it counts those
 # without data as abuse. Seconds, and milliseconds for the last.
@@ -16,3 +17,11 @@ def watch(sock: socket.socket | None) -> None:
     for name, value in _OPTIONS:
         with contextlib.suppress(AttributeError):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def peer_name(address: Any) -> str:
+    """Return a socket's address as gRPC writes it."""
+    if not isinstance(address, tuple):
+        return f"unix:{address or ''}"
+    host, port = address[:2]
+    return f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gateway.http2.frames import DEFAULT_WINDOW, MAX_WINDOW
+from gateway.http2.frames import DEFAULT_WINDOW
 from gateway.http2.messages import PREFIX_BYTES, MessageReader
 from gateway.http2.status import Code, Status, StatusError, check_response
 
@@ -80,9 +80,3 @@ class Stream:
         self._window += credit
         self.is_narrow = self._window <= WINDOW // 2
         return credit
-
-    def widen(self, increment: int) -> None:
-        """Let more be sent. Raises StatusError beyond what a window may be."""
-        self.send_window += increment
-        if self.send_window > MAX_WINDOW:
-            raise StatusError(Status(Code.INTERNAL, "the server opened a window too far"))

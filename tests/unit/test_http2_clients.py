@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from gateway.http2.server.connection import MAX_METADATA_BYTES
+from gateway.http2.server.fields import MAX_FIELDS_BYTES
 from tests.grpc_service import MAX_MESSAGE_BYTES, Service, running, until
 
 NUM_STREAMS = 256
@@ -71,7 +71,7 @@ async def test_metadata_goes_both_ways(served: Served) -> None:
 
 async def test_too_much_metadata_is_refused(served: Served) -> None:
     _, _, channel = served
-    metadata = [(f"x-{number}", "x" * 1000) for number in range(MAX_METADATA_BYTES // 1000 + 1)]
+    metadata = [(f"x-{number}", "x" * 1000) for number in range(MAX_FIELDS_BYTES // 1000 + 1)]
 
     error = await failure(channel.unary_unary("/t/Echo")(b"", metadata=metadata))
 

@@ -354,7 +354,7 @@ BREACHES = {
     "a short ping": ("000007 06 00 00000000 00000000000000", SIZE),
     "goaway on a stream": ("000008 07 00 00000001 0000000000000000", PROTOCOL),
     "a short goaway": ("000007 07 00 00000000 00000000000000", SIZE),
-    "a window update of nothing": ("000004 08 00 00000001 00000000", PROTOCOL),
+    "a window update of nothing": ("000004 08 00 00000000 00000000", PROTOCOL),
     "a short window update": ("000003 08 00 00000001 000001", SIZE),
     "a window opened too far": ("000004 08 00 00000000 7fffffff", FLOW),
     "padding beyond the frame": ("000001 00 08 00000001 01", PROTOCOL),

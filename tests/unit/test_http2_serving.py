@@ -19,7 +19,7 @@ from gateway.http2.frames import (
 from gateway.http2.messages import prefixed
 from gateway.http2.server import transport
 from gateway.http2.server.server import Server
-from tests.grpc_service import Service, running, until
+from tests.grpc_service import LIMITS, Service, running, until
 from tests.http2 import data, read_block, request
 
 OPEN_WIDE = frames.settings([(Setting.INITIAL_WINDOW_SIZE, frames.MAX_WINDOW)])
@@ -235,7 +235,7 @@ async def test_a_stopped_server_takes_no_connections(served: Served) -> None:
 
 async def test_two_servers_share_a_port(served: Served) -> None:
     service, _, address = served
-    second = Server("127.0.0.1", int(address.split(":")[1]), 1000)
+    second = Server("127.0.0.1", int(address.split(":")[1]), LIMITS)
     second.add_generic_rpc_handlers([service])
     await second.start()
     async with AsyncExitStack() as stack:

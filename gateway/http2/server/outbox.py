@@ -23,6 +23,11 @@ class Responses(Outbox[ServerStream]):
         self.num_blocks = 0
         self.drained: list[ServerStream] = []
 
+    @property
+    def num_sent(self) -> int:
+        """Tell how many messages and headers there were."""
+        return self.num_messages + self.num_blocks
+
     def send(self, stream: ServerStream, message: bytes) -> bool:
         """Send a message, at once if windows allow; else False, and it waits.
 

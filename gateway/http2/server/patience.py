@@ -1,5 +1,7 @@
 """What a client may do often, and how often, before it is sent away."""
 
+from collections.abc import Callable
+
 from gateway.http2.frames import ErrorCode, ProtocolError
 
 PING_INTERVAL_S = 10
@@ -7,7 +9,16 @@ MAX_PING_STRIKES = 2
 """As gRPC counts: a ping too early is a strike, and what we send in between forgives all."""
 
 MAX_NUISANCES = 1000
-NUISANCES_PER_S = 33
+NUISANCES_PER_S = 100
+
+MAX_FRAMES = 8000
+FRAMES_PER_S = 1000
+FRAMES_PER_SENT = 4
+"""Of frames that carry nothing: clients send a few for each call, and for what they receive."""
+
+SOON_S = 0.05
+LATER = 1 / 8
+"""A call given up that soon is a nuisance; one that ran for longer, an eighth of one."""
 
 
 class PingWatch:
@@ -30,20 +41,56 @@ class PingWatch:
 
 
 class Allowance:
-    """So many nuisances at once, and a slow trickle of them for ever.
+    """So much at once, and a slow trickle of it for ever."""
 
-    A nuisance is what costs us more than the client: a call given up, a call that breaks HTTP,
-    settings, data of no bytes.
-    """
-
-    def __init__(self, now: float) -> None:
-        self._left = float(MAX_NUISANCES)
+    def __init__(self, most: float, per_s: float, now: float, complaint: str) -> None:
+        self._most, self._per_s = most, per_s
+        self._left = most
         self._counted_at = now
+        self._complaint = complaint
 
-    def spend(self, now: float) -> None:
-        """Take one nuisance. Raises ProtocolError when there were too many."""
-        refill = (now - self._counted_at) * NUISANCES_PER_S
-        self._left = min(self._left + refill, MAX_NUISANCES) - 1
+    def spend(self, now: float, amount: float, earned: float = 0.0) -> None:
+        """Take so much of what is left, and of what was earned. Raises ProtocolError if it ends."""
+        refill = (now - self._counted_at) * self._per_s + earned
+        self._left = min(self._left + refill, self._most) - amount
         self._counted_at = now
         if self._left < 0:
-            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "too many calls given up")
+            raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, self._complaint)
+
+
+class Patience:
+    """What one client has left of all that.
+
+    A nuisance is what costs us more than the client: a call given up before we said anything, a
+    call that breaks HTTP, settings, data of no bytes. Frames are cheap, and counted where they
+    bring nothing.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._pings = PingWatch()
+        self._nuisances = Allowance(
+            MAX_NUISANCES, NUISANCES_PER_S, clock(), "too many calls given up or gone wrong"
+        )
+        self._frames = Allowance(
+            MAX_FRAMES, FRAMES_PER_S, clock(), "too many frames that carry nothing"
+        )
+        self._num_sent = 0
+
+    def ping(self, num_sent: int) -> None:
+        """Take a ping, after we sent so many messages and headers in all. Raises ProtocolError."""
+        self._pings.note(self._clock(), num_sent)
+
+    def frame(self, num_sent: int) -> None:
+        """Take a frame that carries nothing, after we sent so much. Raises ProtocolError."""
+        earned = (num_sent - self._num_sent) * FRAMES_PER_SENT
+        self._num_sent = num_sent
+        self._frames.spend(self._clock(), 1, earned)
+
+    def nuisance(self, weight: float = 1.0) -> None:
+        """Take a nuisance. Raises ProtocolError."""
+        self._nuisances.spend(self._clock(), weight)
+
+    def early_end(self, opened_at: float) -> None:
+        """Take the end of a call to which we had said nothing yet. Raises ProtocolError."""
+        self.nuisance(1.0 if self._clock() - opened_at < SOON_S else LATER)

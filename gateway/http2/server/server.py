@@ -3,12 +3,13 @@
 import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
-from itertools import count
 
 from gateway.http2.server.handlers import CallDetails, GenericHandler, Method, MethodHandler, find
+from gateway.http2.server.limits import Limits
+from gateway.http2.server.office import Visitor
 from gateway.http2.server.requests import Request
-from gateway.http2.server.tally import Tally
-from gateway.http2.server.transport import CLOSE_TIMEOUT_S, Transport
+from gateway.http2.server.store import Store
+from gateway.http2.server.transport import CLOSE_TIMEOUT_S, KEEPALIVE_TIMEOUT_S, Transport
 
 BACKLOG = 1024
 
@@ -17,13 +18,12 @@ class Server:
     """Serves the services added to it. Several processes may listen on one port."""
 
     def __init__(
-        self, host: str, port: int, max_message_bytes: int, tls: ssl.SSLContext | None = None
+        self, host: str, port: int, limits: Limits, tls: ssl.SSLContext | None = None
     ) -> None:
-        self.max_message_bytes = max_message_bytes
+        self.limits = limits
+        self.store = Store(limits.max_held_bytes)
         self._host, self._port, self._tls = host, port, tls
-        self.transports: set[Transport] = set()
-        self.tally = Tally()
-        self._numbers = count(1)
+        self.transports: set[Visitor] = set()
         self._handlers: list[GenericHandler] = []
         self._methods: dict[str, Method] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -41,10 +41,11 @@ class Server:
     async def start(self) -> None:
         """Listen. Raises OSError."""
         self._listener = await asyncio.get_running_loop().create_server(
-            lambda: Transport(self, next(self._numbers)),
+            lambda: Transport(self),
             self._host,
             self._port,
             ssl=self._tls,
+            ssl_handshake_timeout=KEEPALIVE_TIMEOUT_S if self._tls else None,
             reuse_port=True,
             backlog=BACKLOG,
         )
@@ -64,6 +65,17 @@ class Server:
         for transport in tuple(self.transports):
             transport.abort()
 
+    def admit(self, visitor: Visitor) -> bool:
+        """Know of a connection; where there are too many, the one longest idle has to leave."""
+        if len(self.transports) >= self.limits.max_connections and not self._make_room():
+            return False
+        self.transports.add(visitor)
+        return True
+
+    def dismiss(self, visitor: Visitor) -> None:
+        """Forget a connection that has ended."""
+        self.transports.discard(visitor)
+
     def find(self, request: Request) -> Method | None:
         """Return the method that a request is for."""
         method = self._methods.get(request.path)
@@ -77,6 +89,15 @@ class Server:
         """Know of a handler that runs, so that it can be waited for."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _make_room(self) -> bool:
+        idle = [each for each in self.transports if each.is_idle]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda each: each.heard_at)
+        self.transports.discard(longest)
+        longest.end()
+        return True
 
     async def _all_lost(self, timeout_s: float) -> None:
         if self.transports and timeout_s:

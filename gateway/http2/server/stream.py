@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from gateway.http2.frames import MAX_WINDOW
 from gateway.http2.messages import PREFIX_BYTES
 from gateway.http2.server.messages import RequestReader
 from gateway.http2.status import Code, Status, StatusError
@@ -14,6 +13,7 @@ class ServerStream:
     """One call. What has arrived and is not read yet counts against its window.
 
     `body` is what waits to be sent, at most a message or so; `ending` goes out after it.
+    `content_left` is what must still come of the length that was told, if it was.
     """
 
     __slots__ = (
@@ -21,16 +21,22 @@ class ServerStream:
         "_unread",
         "_window",
         "body",
+        "content_left",
         "ending",
         "has_begun",
         "id",
         "is_half_closed",
+        "opened_at",
         "send_window",
     )
 
-    def __init__(self, id: int, send_window: int, messages: RequestReader) -> None:
+    def __init__(
+        self, id: int, send_window: int, messages: RequestReader, opened_at: float
+    ) -> None:
         self.id = id
         self.send_window = send_window
+        self.opened_at = opened_at
+        self.content_left: int | None = None
         self.body = memoryview(b"")
         self.ending = b""
         self.has_begun = False
@@ -43,6 +49,13 @@ class ServerStream:
     def num_held(self) -> int:
         """Tell how many bytes the client has made us hold."""
         return self._unread + self._messages.num_held
+
+    def fits_length(self, num_bytes: int, is_end: bool) -> bool:
+        """Tell whether so much data, or its end, is what the call's content-length told."""
+        if self.content_left is None:
+            return True
+        self.content_left -= num_bytes
+        return self.content_left == 0 if is_end else self.content_left >= 0
 
     def take_data(self, flow_bytes: int, data: bytes, is_end: bool) -> Iterator[bytes]:
         """Yield the messages that data completes. Raises StatusError."""
@@ -70,9 +83,3 @@ class ServerStream:
             return 0
         self._window += credit
         return credit
-
-    def widen(self, increment: int) -> None:
-        """Let more be sent. Raises StatusError beyond what a window may be."""
-        self.send_window += increment
-        if self.send_window > MAX_WINDOW:
-            raise StatusError(Status(Code.INTERNAL, "the client opened a window too far"))

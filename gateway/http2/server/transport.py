@@ -1,19 +1,19 @@
 """One client's connection on a socket: what arrives goes to the calls, what they say goes out."""
 
 import asyncio
-from typing import Any, Protocol, cast
+from typing import cast
 
 import structlog
 
 from gateway.http2.frames import ProtocolError
 from gateway.http2.server.call import Call
-from gateway.http2.server.connection import End, ServerConnection
-from gateway.http2.server.handlers import Method
+from gateway.http2.server.connection import ServerConnection
 from gateway.http2.server.metadata import Metadata
+from gateway.http2.server.office import Office
 from gateway.http2.server.requests import Request
 from gateway.http2.server.stream import ServerStream
-from gateway.http2.server.tally import Tally
-from gateway.http2.sockets import watch
+from gateway.http2.server.streams import End
+from gateway.http2.sockets import peer_name, watch
 from gateway.http2.status import Code, Status
 
 log = structlog.get_logger(__name__)
@@ -28,49 +28,33 @@ MAX_BACKLOG_BYTES = 2**22
 """What waits in the socket before calls wait as well, and before the client is given up."""
 
 
-class Office(Protocol):
-    """Where a connection belongs."""
-
-    max_message_bytes: int
-    transports: "set[Transport]"
-    tally: Tally
-
-    def find(self, request: Request) -> Method | None:
-        """Return the method that a request is for."""
-
-    def enlist(self, task: asyncio.Task[None]) -> None:
-        """Know of a handler that runs."""
-
-
 class Transport(asyncio.Protocol):
     """A connection and the calls on it. What calls say in one turn of the loop is written at once.
 
     `lost` is done when the connection has ended.
     """
 
-    def __init__(self, office: Office, number: int) -> None:
-        self.number = number
+    def __init__(self, office: Office) -> None:
         self.peer = "unknown"
-        self.tally = Tally()
+        self.limits = office.limits
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._office = office
         self._loop = asyncio.get_running_loop()
-        self._connection = ServerConnection(office.max_message_bytes)
+        self._connection = ServerConnection(office.limits.max_message_bytes)
         self._send = self._connection.send
         self._calls: dict[ServerStream, Call] = {}
         self._socket: asyncio.Transport | None = None
         self._is_dirty = False
         self._is_paused = False
-        self._heard_at = self._loop.time()
+        self._is_behind = False
+        self._num_held = 0
+        self.heard_at = self._loop.time()
         self._alarm = self._loop.call_later(KEEPALIVE_TIMEOUT_S, self._expect_settings)
 
     @property
-    def messages_sent(self) -> int:
-        return self._connection.messages_sent
-
-    @property
-    def messages_received(self) -> int:
-        return self._connection.messages_received
+    def is_idle(self) -> bool:
+        """Tell whether there are no calls."""
+        return not self._calls
 
     # What the calls do.
 
@@ -83,15 +67,28 @@ class Transport(asyncio.Protocol):
             self._mark()
         return self._send(stream, message)
 
-    def finish(self, stream: ServerStream, status: Status, metadata: Metadata) -> None:
-        if self._drop(stream, is_ok=status.code == Code.OK):
-            self._connection.finish(stream, status, metadata)
-            self._mark()
+    def finish(self, stream: ServerStream, status: Status, metadata: Metadata) -> bool:
+        if stream not in self._calls:
+            return True
+        self._connection.finish(stream, status, metadata)
+        self._mark()
+        if self._connection.is_open(stream):
+            return False
+        del self._calls[stream]
+        return True
 
     def cut(self, stream: ServerStream, status: Status) -> None:
-        if self._drop(stream, is_ok=False):
+        if self._calls.pop(stream, None):
             self._connection.cut(stream, status)
             self._mark()
+
+    def expire(self, stream: ServerStream, status: Status) -> None:
+        if self._calls.pop(stream, None):
+            self._mark()
+            try:
+                self._connection.expire(stream, status)
+            except ProtocolError as error:
+                self._fail(error)
 
     def read(self, stream: ServerStream, num_bytes: int) -> None:
         self._connection.read(stream, num_bytes)
@@ -121,6 +118,13 @@ class Transport(asyncio.Protocol):
         if self._socket:
             self._socket.abort()
 
+    def shed(self) -> None:
+        """Refuse the call that makes us hold most."""
+        stream = self._connection.heaviest()
+        if stream and (call := self._calls.get(stream)):
+            call.end(_NO_ROOM)
+        self._note_held()
+
     # What the socket does.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -128,19 +132,43 @@ class Transport(asyncio.Protocol):
         self._socket.set_write_buffer_limits(HIGH_WATER_BYTES)
         watch(transport.get_extra_info("socket"))
         self.peer = peer_name(transport.get_extra_info("peername"))
-        self._office.transports.add(self)
-        self._flush()
+        if self._office.admit(self):
+            self._flush()
+        else:
+            log.warning("too_many_connections", limit=self.limits.max_connections)
+            self._socket.abort()
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = self._loop.time()
+        if self._socket is None or self._socket.is_closing():
+            return
+        self.heard_at = self._loop.time()
         try:
             events = self._connection.receive(data)
+            for stream, item in events:
+                self._take(stream, item)
         except ProtocolError as error:
             self._fail(error)
             return
-        for stream, item in events:
-            self._take(stream, item)
         self._mark()
+        self._note_held()
+        if self._connection.is_behind:
+            self._wait_for_turn()
+
+    def _wait_for_turn(self) -> None:
+        """Let others have their turn while more waits than is handled at once.
+
+        The loop would read a socket on and on as long as there is something in it.
+        """
+        if self._socket and not self._is_behind:
+            self._is_behind = True
+            self._socket.pause_reading()
+            self._loop.call_soon(self._catch_up)
+
+    def _catch_up(self) -> None:
+        self._is_behind = False
+        self.data_received(b"")
+        if self._socket and not (self._is_behind or self._socket.is_closing()):
+            self._socket.resume_reading()
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -154,9 +182,10 @@ class Transport(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._socket = None
         self._alarm.cancel()
-        self._office.transports.discard(self)
-        for stream, call in tuple(self._calls.items()):
-            self._drop(stream, is_ok=False)
+        self._office.dismiss(self)
+        self._office.store.note(self, 0)
+        calls, self._calls = self._calls, {}
+        for call in calls.values():
             call.leave()
         self.lost.set_result(None)
 
@@ -169,30 +198,21 @@ class Transport(asyncio.Protocol):
             elif item is End.HALF_CLOSED:
                 call.half_close()
             else:
-                self._drop(stream, is_ok=False)
+                del self._calls[stream]
                 call.leave()
 
     def _open(self, stream: ServerStream, request: Request) -> None:
         method = self._office.find(request)
         if method is None:
             status = Status(Code.UNIMPLEMENTED, f"there is no method {request.path[:200]}")
-            self._connection.finish(stream, status, ())
+            self._connection.refuse(stream, status)
             return
         call = self._calls[stream] = Call(self, stream, request, method)
-        self._office.enlist(call.task)
-        for tally in (self.tally, self._office.tally):
-            tally.start()
-
-    def _drop(self, stream: ServerStream, is_ok: bool) -> bool:
-        """Forget a call, if it is not forgotten yet."""
-        if not self._calls.pop(stream, None):
-            return False
-        for tally in (self.tally, self._office.tally):
-            tally.end(is_ok)
-        return True
+        self._office.enlist(call.start())
 
     def _fail(self, error: ProtocolError) -> None:
         log.warning("client_broke_http2", error=str(error), code=error.code.name, peer=self.peer)
+        self._note_held()
         self._flush()
         if self._socket:
             self._socket.close()
@@ -217,8 +237,16 @@ class Transport(asyncio.Protocol):
         for stream in self._connection.take_drained():
             if call := self._calls.get(stream):
                 call.wake()
+                if not self._connection.is_open(stream):
+                    del self._calls[stream]
+        self._note_held()
         if self._connection.is_over:
             self._socket.close()
+
+    def _note_held(self) -> None:
+        if self._num_held != self._connection.num_held:
+            self._num_held = self._connection.num_held
+            self._office.store.note(self, self._num_held)
 
     def _expect_settings(self) -> None:
         if self._connection.is_ready:
@@ -227,28 +255,21 @@ class Transport(asyncio.Protocol):
             self.abort()
 
     def _check_silence(self) -> None:
-        silence_s = self._loop.time() - self._heard_at
+        silence_s = self._loop.time() - self.heard_at
         if silence_s < KEEPALIVE_S:
             self._alarm = self._loop.call_later(KEEPALIVE_S - silence_s, self._check_silence)
             return
         self._connection.ping()
         self._mark()
-        self._alarm = self._loop.call_later(KEEPALIVE_TIMEOUT_S, self._check_answer, self._heard_at)
+        self._alarm = self._loop.call_later(KEEPALIVE_TIMEOUT_S, self._check_answer, self.heard_at)
 
     def _check_answer(self, heard_at: float) -> None:
-        if self._heard_at == heard_at:
+        if self.heard_at == heard_at:
             log.warning("client_is_gone", peer=self.peer)
             self.abort()
         else:
             self._check_silence()
 
 
-def peer_name(address: Any) -> str:
-    """Return a socket's address as gRPC writes it."""
-    if not isinstance(address, tuple):
-        return f"unix:{address or ''}"
-    host, port = address[:2]
-    return f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
-
-
+_NO_ROOM = Status(Code.RESOURCE_EXHAUSTED, "the server holds too much of unread requests")
 _SHUTTING_DOWN = Status(Code.UNAVAILABLE, "the server is shutting down")
