@@ -19,8 +19,8 @@ class Pool:
 
     They are encrypted where there is a `tls` context, which must offer HTTP/2.
 
-    A server that refuses connections is not asked again for a while that grows with every try;
-    calls in that time fail at once.
+    A server that refuses connections, or drops them before anything came of a call, is not asked
+    again for a while that grows with every try; calls in that time fail at once.
     """
 
     def __init__(self, address: str, path: str, tls: ssl.SSLContext | None = None) -> None:
@@ -76,11 +76,9 @@ class Pool:
         try:
             await asyncio.wait_for(self._open(), CONNECT_TIMEOUT_S)
         except (OSError, StatusError, asyncio.TimeoutError) as error:
-            self._num_failures += 1
-            delay_s = min(FIRST_BACKOFF_S * 2**self._num_failures, MAX_BACKOFF_S)
-            self._fail(f"no connection to {self._host}:{self._port}: {error!r}", delay_s)
+            self._back_off(f"no connection to {self._host}:{self._port}: {error!r}")
         else:
-            self._num_failures, self._failure = 0, None
+            self._failure = None
             self.num_connected += 1
         finally:
             self._connecting = None
@@ -97,6 +95,17 @@ class Pool:
         except BaseException:
             transport.abort()
             raise
+        transport.lost.add_done_callback(lambda _: self._lose(transport))
+
+    def _lose(self, transport: Transport) -> None:
+        if transport.has_served:
+            self._num_failures = 0
+        elif self._retry_at < math.inf:
+            self._back_off(f"{self._host}:{self._port} drops its connections")
+
+    def _back_off(self, reason: str) -> None:
+        self._num_failures += 1
+        self._fail(reason, min(FIRST_BACKOFF_S * 2**self._num_failures, MAX_BACKOFF_S))
 
     def _fail(self, reason: str, delay_s: float) -> None:
         self._failure = Status(Code.UNAVAILABLE, reason)

@@ -26,7 +26,8 @@ class Receiver(Protocol):
 class Transport(asyncio.Protocol):
     """A connection and the calls on it, in `siblings` for as long as it is connected.
 
-    `ready` is done when the server has told its settings, `lost` when the connection has ended.
+    `ready` is done when the server has told its settings, `lost` when the connection has ended. It
+    `has_served` when something came of a call.
     """
 
     def __init__(self, siblings: "list[Transport]") -> None:
@@ -38,6 +39,7 @@ class Transport(asyncio.Protocol):
         self._calls: dict[int, Receiver] = {}
         self._socket: asyncio.Transport | None = None
         self._is_paused = False
+        self.has_served = False
 
     @property
     def can_open(self) -> bool:
@@ -56,6 +58,7 @@ class Transport(asyncio.Protocol):
         if self._calls.pop(stream_id, None):
             self._connection.reset(stream_id)
             self._flush()
+            self._close_if_over()
 
     def read(self, stream_id: int, num_bytes: int) -> None:
         """Note that a call has read messages of so many bytes."""
@@ -86,6 +89,8 @@ class Transport(asyncio.Protocol):
         except ProtocolError as error:
             self._fail(error)
             return
+        if events:
+            self.has_served = True
         for stream_id, item in events:
             if isinstance(item, bytes):
                 self._calls[stream_id].receive(item)
@@ -94,8 +99,7 @@ class Transport(asyncio.Protocol):
         self._flush()
         if self._connection.is_ready and not self.ready.done():
             self.ready.set_result(None)
-        if self._connection.is_over and self._socket:
-            self._socket.close()
+        self._close_if_over()
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -121,6 +125,10 @@ class Transport(asyncio.Protocol):
         log.error("peer_broke_http2", error=str(error), code=error.code.name)
         self._flush()
         self.abort()
+
+    def _close_if_over(self) -> None:
+        if self._connection.is_over and self._socket:
+            self._socket.close()
 
     def _flush(self) -> None:
         if self._socket is None:

@@ -279,6 +279,44 @@ async def test_a_server_that_refuses_is_left_alone_for_a_while() -> None:
             assert (await failure(start())).code == Code.UNAVAILABLE
 
 
+async def test_a_server_that_drops_connections_is_left_alone_for_a_while() -> None:
+    peers = []
+
+    async def script(peer: Peer) -> None:
+        peers.append(peer)
+        await peer.greet()
+
+    async with serving(script) as address, calls_to(address) as start:
+        failures = [await failure(start()) for _ in range(20)]
+
+    assert {each.code for each in failures} == {Code.UNAVAILABLE}
+    assert len(peers) < 5
+
+
+async def test_the_last_call_cancelled_lets_a_server_go_that_is_leaving() -> None:
+    gone = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.greet()
+        await peer.receive(Kind.DATA)
+        peer.send(response(), message(b"first"))
+        peer.send(frames.frame(Kind.GOAWAY, 0, 0, (1).to_bytes(4, "big") + bytes(4)))
+        try:
+            await peer.receive(Kind.PUSH_PROMISE)
+        except EOFError:
+            gone.set()
+
+    async with serving(script) as address, calls_to(address) as start:
+        call = start()
+        await call.write(Text("ask"))
+        await call.done_writing()
+        await anext(texts(call))
+        await asyncio.sleep(0)
+        call.cancel()
+
+        await asyncio.wait_for(gone.wait(), 3)
+
+
 async def test_a_server_that_breaks_the_protocol_fails_its_calls() -> None:
     async def script(peer: Peer) -> None:
         await peer.greet()
