@@ -11,4 +11,5 @@ def require(condition: bool, complaint: str, code: ErrorCode = ErrorCode.PROTOCO
 
 def require_size(payload: bytes, size: int) -> None:
     """Raise ProtocolError unless a frame's payload is of that size."""
-    require(len(payload) == size, f"a frame of {len(payload)} bytes", ErrorCode.FRAME_SIZE_ERROR)
+    if len(payload) != size:
+        raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {len(payload)} bytes")

@@ -79,19 +79,21 @@ class ProtocolError(Exception):
 
 
 class FrameReader:
-    """Cuts a byte stream into frames; holds at most one that is not whole yet."""
+    """Cuts a byte stream into frames; holds what is no whole frame yet, or was not asked for."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._data = b""
+        self._at = 0
 
     def feed(self, data: bytes) -> Generator[Frame, None, None]:
         """Yield the frames that `data` completes. Raises ProtocolError for one too long.
 
         What is not asked for comes with the data that is fed next.
         """
-        if self._rest:
-            data = self._rest + data
-        at, size = 0, len(data)
+        at = 0
+        if self._data:
+            data, at = (self._data[self._at :] + data, 0) if data else (self._data, self._at)
+        size = len(data)
         try:
             while at + HEADER_BYTES <= size:
                 length_and_kind, flags, stream_id = _HEADER.unpack_from(data, at)
@@ -104,7 +106,7 @@ class FrameReader:
                 at = start + length
                 yield length_and_kind & 0xFF, flags, stream_id & MAX_WINDOW, data[start:at]
         finally:
-            self._rest = data[at:]
+            self._data, self._at = (data, at) if at < size else (b"", 0)
 
 
 def unpadded(flags: int, payload: bytes) -> bytes:

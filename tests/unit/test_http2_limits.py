@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
@@ -15,6 +16,8 @@ from gateway.http2.messages import prefixed
 from gateway.http2.server.limits import HELD_MESSAGES
 from gateway.http2.server.store import Store
 from gateway.http2.server.streams import TURN
+from gateway.http2.server.transport import LEFT_A_TURN
+from gateway.http2.server.turns import SMALL_BYTES, Turns
 from tests.grpc_service import LIMITS, MAX_MESSAGE_BYTES, running, until
 from tests.http2 import data, read_block, request
 from tests.unit.test_http2_serving import Caller, caller
@@ -48,9 +51,16 @@ def no_collector() -> Iterator[None]:
         gc.enable()
 
 
-def live(*kinds: str) -> list[str]:
-    """Return which objects of these classes are left."""
-    return [type(each).__name__ for each in gc.get_objects() if type(each).__name__ in kinds]
+def live(*kinds: str) -> Counter[str]:
+    """Return how many objects of these classes there are."""
+    names = (type(each).__name__ for each in gc.get_objects())
+    return Counter(name for name in names if name in kinds)
+
+
+async def some_turns() -> None:
+    """Let handlers that were cancelled end."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 KINDS = ("Transport", "ServerConnection", "Call", "ServerStream", "RequestReader", "Inbox")
@@ -98,27 +108,29 @@ WAYS = (left_half_way, left_while_answered, left_with_a_shut_window, sent_away, 
 async def test_what_a_client_sent_is_gone_with_its_connection(way: Any) -> None:
     async with running() as (service, server, address):
         with no_collector():
+            before = live(*KINDS)
             async with caller(address) as client:
                 await client.receive(Kind.SETTINGS)
-                assert live("Transport")
+                assert live("Transport")["Transport"] > before["Transport"]
                 await way(client)
                 client.writer.transport.abort()
             await until(lambda: not server.transports and not service.running)
-            await asyncio.sleep(0)
+            await some_turns()
 
-            assert live(*KINDS) == []
+            assert live(*KINDS) == before
             assert server.store.num_bytes == 0
 
 
 async def test_a_call_that_ended_is_gone_while_its_connection_goes_on() -> None:
     async with running() as (_, _, address), caller(address) as client:
         with no_collector():
+            before = live("Call", "ServerStream", "RequestReader", "Inbox")
             for stream_id in range(1, 9, 2):
                 client.call("Echo", b"x" * 1000, stream_id)
                 assert await status(client) == "0"
-            await until(lambda: "Call" not in live("Call"))
+            await some_turns()
 
-            assert live("ServerStream", "RequestReader", "Inbox") == []
+            assert live("Call", "ServerStream", "RequestReader", "Inbox") == before
 
 
 async def test_a_request_that_does_not_come_ends_in_time() -> None:
@@ -284,3 +296,110 @@ async def test_a_connection_that_was_behind_reads_on() -> None:
             client.call("Echo", b"hello", 2 * number + 1)
 
             assert (await client.receive(Kind.DATA))[3] == prefixed(b"hello")
+
+
+def test_those_who_wait_have_one_turn_in_each_turn_of_the_loop() -> None:
+    class Waiting:
+        """A connection that needs three turns."""
+
+        def __init__(self, name: str) -> None:
+            self._name, self._left = name, 3
+
+        def take_turn(self) -> None:
+            had.append(self._name)
+            self._left -= 1
+            if self._left:
+                turns.queue(self)
+
+    async def wait() -> list[int]:
+        for name in "abc":
+            turns.queue(Waiting(name))
+        sizes = []
+        while not turns.is_free(SMALL_BYTES + 1):
+            await asyncio.sleep(0)
+            sizes.append(len(had))
+        return sizes
+
+    had: list[str] = []
+    turns = Turns()
+
+    assert asyncio.run(wait()) == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert had == [*"abcabcabc"]
+    assert turns.is_free(2**20)
+
+
+async def test_a_call_does_not_wait_for_those_who_say_much() -> None:
+    async with running() as (_, server, address), caller(address) as good:
+        await good.receive(Kind.SETTINGS)
+        handled: list[str] = []
+        endless = _Endless(server.turns, handled)
+        server.turns.queue(endless)
+        good.call("Echo", b"hello")
+
+        assert (await good.receive(Kind.DATA))[3] == prefixed(b"hello")
+        assert len(handled) > 1
+        endless.is_done = True
+
+
+class _Endless:
+    """A connection that is never done."""
+
+    def __init__(self, turns: Turns, handled: list[str]) -> None:
+        self._turns, self._handled = turns, handled
+        self.is_done = False
+
+    def take_turn(self) -> None:
+        self._handled.append("turn")
+        if not self.is_done:
+            self._turns.queue(self)
+
+
+async def test_those_who_say_much_for_nothing_wait_for_longer() -> None:
+    had: list[str] = []
+
+    class One:
+        """A connection that notes its turn."""
+
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def take_turn(self) -> None:
+            had.append(self._name)
+
+    turns = Turns()
+    turns.queue(One("tries us"), is_trying=True)
+    for _ in range(5):
+        turns.queue(One("waits"))
+    await until(lambda: turns.is_free(SMALL_BYTES + 1))
+
+    assert had == ["waits"] * 5 + ["tries us"]
+
+
+async def test_many_calls_whose_client_is_gone_do_not_end_in_one_turn() -> None:
+    async with running() as (service, _, address), caller(address) as client:
+        for stream_id in range(1, 201, 2):
+            client.call("Hang", stream_id=stream_id)
+        await until(lambda: service.running == 100)
+        seen: set[int] = set()
+        client.writer.transport.abort()
+        while service.running:
+            await asyncio.sleep(0)
+            seen.add(service.running)
+
+        assert len(seen) >= 100 // LEFT_A_TURN
+
+
+async def test_a_client_that_gives_up_calls_waits_where_others_do_not() -> None:
+    async with running() as (_, server, address), caller(address) as client:
+        cut = b"".join(
+            request(id, (":path", "/t/Hang")) + frames.rst_stream(id, ErrorCode.CANCEL)
+            for id in range(1, 401, 2)
+        )
+        client.send(cut)
+        await until(lambda: bool(server.turns._trying))
+        async with caller(address) as good:
+            good.call("Echo", b"hello")
+
+            assert (await good.receive(Kind.DATA))[3] == prefixed(b"hello")
+            assert server.turns._trying
+        await handled(client)

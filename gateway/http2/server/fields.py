@@ -22,6 +22,9 @@ MAX_FIELDS_BYTES = 2**14
 MAX_BLOCK_BYTES = 2**18
 """Of a header block, coded or not: what is longer ends the connection."""
 
+MAX_FIELDS = 1000
+"""As much: twice what would fit in what a call may send along."""
+
 _TABLE_BYTES = HeaderTable.DEFAULT_SIZE
 _MAX_BITS = 30
 """Of a byte in Huffman's code, at most."""
@@ -76,7 +79,7 @@ class FieldReader:
         self._num_bytes += FIELD_BYTES + num_bytes
         if self.is_too_much:
             self._fields.clear()
-        if self._num_bytes > MAX_BLOCK_BYTES:
+        if self._num_bytes > MAX_BLOCK_BYTES or self.num_fields > MAX_FIELDS:
             raise ProtocolError(ErrorCode.ENHANCE_YOUR_CALM, "far too many headers")
 
     def _index(self, index: int) -> None:

@@ -23,7 +23,7 @@ from gateway.http2.server.stream import ServerStream
 from gateway.http2.server.streams import MAX_STREAMS, End, Streams
 from gateway.http2.status import Code, Status, StatusError
 
-_CALL_WORK = 25
+_CALL_WORK = 10
 _CODED_BYTES, _INFLATED_BYTES = 12, 2048
 """So many bytes of headers, and of a message that is decompressed, are one work."""
 
@@ -133,7 +133,7 @@ class Intake(Streams):
         if not data:
             self._patience.nuisance()
         elif len(data) < _SMALL_BYTES:
-            self._patience.frame(self._responses.num_sent)
+            self._patience.frame()
 
     def _take_messages(
         self, stream: ServerStream, data: bytes, flow_bytes: int, is_end: bool
@@ -144,7 +144,7 @@ class Intake(Streams):
             for number, message in enumerate(stream.take_data(flow_bytes, data, is_end)):
                 self._events.append((stream, message))
                 if number:
-                    self._patience.frame(self._responses.num_sent)
+                    self._patience.frame()
         except StatusError as error:
             self.num_held += stream.num_held
             self._fail(stream.id, error)

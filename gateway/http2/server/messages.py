@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from gateway.http2.messages import PREFIX_BYTES
 from gateway.http2.status import Code, Status, StatusError
 
-MAX_RATIO = 100
-FREE_BYTES = 2**20
+MAX_RATIO = 50
+FREE_BYTES = 2**18
 """A message may become so many times larger, beyond what any may become."""
+
+SLICE_BYTES = 2**10
+"""Are decompressed before it is looked at what they became: a bomb has not grown by then."""
 
 _PREFIX = struct.Struct(">BI")
 _WINDOW_BITS = {"deflate": zlib.MAX_WBITS, "gzip": zlib.MAX_WBITS + 16}
@@ -89,8 +92,12 @@ class _Inflation:
     def take(self, piece: bytes) -> None:
         """Decompress what has arrived. Raises StatusError."""
         self.num_missing -= len(piece)
+        for at in range(0, len(piece), SLICE_BYTES):
+            self._take_slice(piece[at : at + SLICE_BYTES])
+
+    def _take_slice(self, piece: bytes) -> None:
         self._num_taken += len(piece)
-        if piece and self._inflater.eof:
+        if self._inflater.eof:
             raise self._broken()
         room = min(self._max_bytes, FREE_BYTES + MAX_RATIO * self._num_taken)
         try:

@@ -7,6 +7,7 @@ from gateway.http2.server.handlers import Method
 from gateway.http2.server.limits import Limits
 from gateway.http2.server.requests import Request
 from gateway.http2.server.store import Holder, Store
+from gateway.http2.server.turns import Turns
 
 
 class Visitor(Holder, Protocol):
@@ -34,6 +35,7 @@ class Office(Protocol):
 
     limits: Limits
     store: Store
+    turns: Turns
 
     def admit(self, visitor: Visitor) -> bool:
         """Know of a connection, if there is room for one more."""

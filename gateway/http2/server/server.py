@@ -10,6 +10,7 @@ from gateway.http2.server.office import Visitor
 from gateway.http2.server.requests import Request
 from gateway.http2.server.store import Store
 from gateway.http2.server.transport import CLOSE_TIMEOUT_S, KEEPALIVE_TIMEOUT_S, Transport
+from gateway.http2.server.turns import Turns
 
 BACKLOG = 1024
 
@@ -22,6 +23,7 @@ class Server:
     ) -> None:
         self.limits = limits
         self.store = Store(limits.max_held_bytes)
+        self.turns = Turns()
         self._host, self._port, self._tls = host, port, tls
         self.transports: set[Visitor] = set()
         self._handlers: list[GenericHandler] = []

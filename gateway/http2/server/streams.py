@@ -17,6 +17,8 @@ from gateway.http2.server.requests import Request
 from gateway.http2.server.stream import WINDOW, ServerStream
 from gateway.http2.status import Status, StatusError
 
+_HEADERS = int(Kind.HEADERS)
+
 
 class End(Enum):
     """How a client's side of a call ends."""
@@ -39,8 +41,12 @@ SETTINGS = (
     (Setting.MAX_HEADER_LIST_SIZE, MAX_FIELDS_BYTES),
 )
 
-TURN = 500
-"""Work, about a microsecond each, after which others have their turn."""
+AT_ONCE, TURN = 120, 40
+"""Work, of one to three microseconds each, after which others have their turn: of what comes from
+a client that did nothing wrong, and of what waits."""
+
+_PAYLOAD_BYTES = 2048
+"""Are as much work as a frame."""
 
 _STREAMS_A_NUISANCE = 32
 """Whose windows change together."""
@@ -52,24 +58,30 @@ class Streams(Endpoint[ServerStream, Event]):
     """The streams of one connection.
 
     While it `is_behind`, more of what was received waits to be handled: `receive` it in a later
-    turn, with nothing new.
+    turn, with nothing new. A turn is as long as `max_work`.
     """
 
     def __init__(self, max_message_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._responses = Responses()
         super().__init__(self._responses, frames.settings(SETTINGS), MAX_BLOCK_BYTES)
         self.is_behind = False
+        self.max_work = AT_ONCE
         self.num_held = 0
         self._max_message_bytes = max_message_bytes
         self._max_held_bytes = MAX_HELD_MESSAGES * max_message_bytes + WINDOW
         self._clock = clock
         self._preface = PREFACE
         self._fields = FieldReader()
-        self._patience = Patience(clock)
+        self._patience = Patience(clock, self._responses)
         self._abandoned = Abandoned()
         self._last_id = MAX_WINDOW
         self._num_opened = 0
         self._work = 0
+
+    @property
+    def is_trying(self) -> bool:
+        """Tell whether the client has lately said much that carries nothing."""
+        return self._patience.is_worn
 
     def receive(self, data: bytes) -> list[Event]:
         """Return what came of the data. Raises ProtocolError."""
@@ -90,11 +102,11 @@ class Streams(Endpoint[ServerStream, Event]):
         self._work, self.is_behind = 0, False
         arrived = self._frames.feed(data)
         for frame in arrived:
-            self._work += 1
-            if frame[0] > Kind.HEADERS:
-                self._patience.frame(self._responses.num_sent)
+            self._work += 1 + len(frame[3]) // _PAYLOAD_BYTES
+            if frame[0] > _HEADERS:
+                self._patience.frame()
             yield frame
-            if self._work >= TURN:
+            if self._work >= self.max_work:
                 self.is_behind = True
                 arrived.close()
 
@@ -149,7 +161,7 @@ class Streams(Endpoint[ServerStream, Event]):
             raise ProtocolError(code, "a frame of a stream that is closed")
         if kind == Kind.HEADERS:
             self._patience.nuisance()
-        self._patience.frame(self._responses.num_sent)
+        self._patience.frame()
         if is_end:
             self._abandoned.end(stream_id)
 
@@ -167,7 +179,7 @@ class Streams(Endpoint[ServerStream, Event]):
     def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         super()._on_ping(flags, stream_id, payload)
         if not flags & frames.ACK:
-            self._patience.ping(self._responses.num_sent)
+            self._patience.ping()
         elif payload == DRAIN_PING:
             self._last_id = self._last_heard_id
             self.close()

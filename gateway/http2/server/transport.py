@@ -1,6 +1,7 @@
 """One client's connection on a socket: what arrives goes to the calls, what they say goes out."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import cast
 
 import structlog
@@ -12,7 +13,8 @@ from gateway.http2.server.metadata import Metadata
 from gateway.http2.server.office import Office
 from gateway.http2.server.requests import Request
 from gateway.http2.server.stream import ServerStream
-from gateway.http2.server.streams import End
+from gateway.http2.server.streams import AT_ONCE, TURN, End
+from gateway.http2.server.turns import Turns
 from gateway.http2.sockets import peer_name, watch
 from gateway.http2.status import Code, Status
 
@@ -23,9 +25,28 @@ KEEPALIVE_TIMEOUT_S = 20.0
 """Of silence, until a client is pinged, and from then until it is taken for dead."""
 
 CLOSE_TIMEOUT_S = 1.0
+LEFT_A_TURN = 16
+"""Calls whose client is gone."""
+
 HIGH_WATER_BYTES = 2**18
 MAX_BACKLOG_BYTES = 2**22
 """What waits in the socket before calls wait as well, and before the client is given up."""
+
+
+class Farewell:
+    """Calls whose client is gone. They are let go of a few in a turn: a handler takes its time."""
+
+    def __init__(self, calls: Iterable[Call], turns: Turns) -> None:
+        self._calls = list(calls)
+        self._turns = turns
+
+    def take_turn(self) -> None:
+        """Let go of some calls."""
+        for call in self._calls[-LEFT_A_TURN:]:
+            call.leave()
+        del self._calls[-LEFT_A_TURN:]
+        if self._calls:
+            self._turns.queue(self)
 
 
 class Transport(asyncio.Protocol):
@@ -47,6 +68,7 @@ class Transport(asyncio.Protocol):
         self._is_dirty = False
         self._is_paused = False
         self._is_behind = False
+        self._unread = b""
         self._num_held = 0
         self.heard_at = self._loop.time()
         self._alarm = self._loop.call_later(KEEPALIVE_TIMEOUT_S, self._expect_settings)
@@ -139,9 +161,26 @@ class Transport(asyncio.Protocol):
             self._socket.abort()
 
     def data_received(self, data: bytes) -> None:
+        self.heard_at = self._loop.time()
+        is_free = self._office.turns.is_free(len(data)) and not self._connection.is_trying
+        if is_free and not self._is_behind:
+            self._connection.max_work = AT_ONCE
+            self._receive(data)
+        else:
+            self._unread += data
+            self._wait_for_turn()
+
+    def take_turn(self) -> None:
+        self._is_behind = False
+        unread, self._unread = self._unread, b""
+        self._connection.max_work = TURN
+        self._receive(unread)
+        if self._socket and not (self._is_behind or self._socket.is_closing()):
+            self._socket.resume_reading()
+
+    def _receive(self, data: bytes) -> None:
         if self._socket is None or self._socket.is_closing():
             return
-        self.heard_at = self._loop.time()
         try:
             events = self._connection.receive(data)
             for stream, item in events:
@@ -155,20 +194,11 @@ class Transport(asyncio.Protocol):
             self._wait_for_turn()
 
     def _wait_for_turn(self) -> None:
-        """Let others have their turn while more waits than is handled at once.
-
-        The loop would read a socket on and on as long as there is something in it.
-        """
-        if self._socket and not self._is_behind:
+        """Handle the rest later: the loop would read a socket on and on while something comes."""
+        if self._socket and not (self._is_behind or self._socket.is_closing()):
             self._is_behind = True
             self._socket.pause_reading()
-            self._loop.call_soon(self._catch_up)
-
-    def _catch_up(self) -> None:
-        self._is_behind = False
-        self.data_received(b"")
-        if self._socket and not (self._is_behind or self._socket.is_closing()):
-            self._socket.resume_reading()
+            self._office.turns.queue(self, is_trying=self._connection.is_trying)
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -185,8 +215,7 @@ class Transport(asyncio.Protocol):
         self._office.dismiss(self)
         self._office.store.note(self, 0)
         calls, self._calls = self._calls, {}
-        for call in calls.values():
-            call.leave()
+        Farewell(calls.values(), self._office.turns).take_turn()
         self.lost.set_result(None)
 
     def _take(self, stream: ServerStream, item: Request | bytes | End) -> None:
