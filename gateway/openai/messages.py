@@ -1,5 +1,6 @@
 """OpenAI's messages and tools as a Conversation, each refusal naming the message at fault."""
 
+import json
 from collections.abc import Iterator, Sequence
 
 from pydantic import ValidationError
@@ -9,6 +10,7 @@ from gateway.openai.parts import (
     ChatMessage,
     ContentPart,
     ConversationFields,
+    FunctionCall,
     FunctionDefinition,
     MessageToolCall,
     ToolDefinition,
@@ -89,7 +91,7 @@ def _part_text(part: ContentPart | str, where: str) -> str:
 def _tool_calls(message: ChatMessage, where: str) -> Iterator[ToolCall]:
     if message.function_call is not None:
         call = message.function_call
-        yield ToolCall(id=call.name, name=call.name, arguments=call.arguments)
+        yield ToolCall(id=call.name, name=call.name, arguments=_arguments(call))
     for i, tool_call in enumerate(message.tool_calls or ()):
         yield _tool_call(tool_call, f"{where}.tool_calls[{i}]")
 
@@ -98,7 +100,13 @@ def _tool_call(tool_call: MessageToolCall, where: str) -> ToolCall:
     if tool_call.type != "function" or tool_call.function is None:
         raise InvalidRequest("Only calls of type 'function' are known here.", param=where)
     function = tool_call.function
-    return ToolCall(id=tool_call.id, name=function.name, arguments=function.arguments)
+    return ToolCall(id=tool_call.id, name=function.name, arguments=_arguments(function))
+
+
+def _arguments(call: FunctionCall) -> str:
+    if isinstance(call.arguments, dict):
+        return json.dumps(call.arguments, ensure_ascii=False)
+    return call.arguments or ""
 
 
 def parse_tool(tool: ToolDefinition, where: str) -> Tool:

@@ -36,10 +36,10 @@ Parts = Annotated[list[Part], Field(max_length=size.MAX_PARTS, fail_fast=True)]
 
 
 class FunctionCall(RequestModel):
-    """A function's name and its arguments, a JSON object as text."""
+    """A function's name and its arguments: a JSON object as text, which a model may have cut."""
 
     name: Identifier
-    arguments: Text
+    arguments: Text | JsonObject | None = None
 
 
 class MessageToolCall(RequestModel):

@@ -18,7 +18,7 @@ class Role(Enum):
 
 
 class ToolCall(msgspec.Struct, frozen=True):
-    """A call the assistant made: `arguments` is a JSON object as text, as OpenAI carries it."""
+    """A call the assistant made: `arguments` is JSON text, or what the assistant left of it."""
 
     id: str
     name: str

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gateway.prompt.functions import Unread
 from gateway.prompt.tokenizer import well_formed
 
 # Written behind a text, it tells where the text ends; like the mark below, restoring drops it.
@@ -44,6 +45,8 @@ class Guard:
         """Return a JSON-like value with every string in it, keys included, made harmless."""
         if isinstance(value, str):
             return self._protect_text(value)
+        if isinstance(value, Unread):
+            return Unread(self._protect_text(value.text))
         if isinstance(value, Mapping):
             return {self.protect(key): self.protect(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from gateway.errors import InvalidRequest
 from gateway.prompt.conversation import Conversation, Message, Role
-from gateway.prompt.functions import arguments_param, call_arguments, tool_schema
+from gateway.prompt.functions import Unread, call_arguments, tool_schema
 from gateway.prompt.guard import END, Guard
 from gateway.prompt.pieces import Control, Piece, Text, check_turns
 from gateway.prompt.tokenizer import Tokenizer
@@ -114,9 +114,7 @@ class JinjaTemplate:
         return refused - 1
 
     def _variables(self, conversation: Conversation) -> dict[str, Any]:
-        messages = [
-            self._message(message, index) for index, message in enumerate(conversation.messages)
-        ]
+        messages = [self._message(message) for message in conversation.messages]
         if conversation.continue_final_message:
             messages[-1]["content"] += END
         tools = [self._guard.protect(tool_schema(tool)) for tool in conversation.tools]
@@ -130,13 +128,12 @@ class JinjaTemplate:
             and not conversation.continue_final_message,
         }
 
-    def _message(self, message: Message, index: int) -> dict[str, Any]:
+    def _message(self, message: Message) -> dict[str, Any]:
         is_developer = message.role is Role.DEVELOPER
         given: dict[str, Any] = {"content": message.content}
         if message.tool_calls:
             given["tool_calls"] = [
-                _tool_call(call.id, call.name, call_arguments(call, arguments_param(index, place)))
-                for place, call in enumerate(message.tool_calls)
+                _tool_call(call.id, call.name, call_arguments(call)) for call in message.tool_calls
             ]
         optional = {"tool_call_id": message.tool_call_id, "name": message.name}
         given |= {name: value for name, value in optional.items() if value is not None}
@@ -191,7 +188,12 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """Write JSON without HTML escapes, and without escaping what guards callers' text."""
+    """Write JSON without HTML escapes, and without escaping what guards callers' text.
+
+    Arguments that a model left unreadable stand as it wrote them.
+    """
+    if isinstance(value, Unread):
+        return value.text
     text = json.dumps(
         value, ensure_ascii=False, indent=indent, separators=separators, sort_keys=sort_keys
     )

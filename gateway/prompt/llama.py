@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.errors import InvalidRequest
 from gateway.prompt.conversation import Conversation, Message, Role, ToolCall
-from gateway.prompt.functions import arguments_param, call_arguments, tool_schema
+from gateway.prompt.functions import Unread, call_arguments, call_json, tool_schema
 from gateway.prompt.pieces import Control, Piece, Text, check_turns
 from gateway.prompt.tokenizer import Tokenizer
 
@@ -112,7 +112,7 @@ class Llama3Template:
             pieces += self._open(_HEADERS[message.role])
             if index == tools_at:
                 pieces.append(Text(_TOOLS_IN_USER + _schemas(conversation)))
-            pieces += self._body(message, index, options)
+            pieces += self._body(message, options)
             ends_message = message.tool_calls and options.builtin_tools
             pieces.append(self._controls[_EOM_ID if ends_message else _EOT_ID])
         return pieces
@@ -136,17 +136,16 @@ class Llama3Template:
             ]
         )
 
-    def _body(self, message: Message, index: int, options: _Options) -> list[Piece]:
+    def _body(self, message: Message, options: _Options) -> list[Piece]:
         pieces: list[Piece] = []
         text = message.content
         for position, call in enumerate(message.tool_calls):
             text += "; " if position else ""
-            arguments = call_arguments(call, arguments_param(index, position))
             if call.name in options.builtin_tools:
                 pieces += [*_texts(text), self._controls[_PYTHON_TAG]]
-                text = _builtin_call(call, arguments)
+                text = _builtin_call(call)
             else:
-                text += f'{{"name": {_json(call.name)}, "parameters": {_json(arguments)}}}'
+                text += call_json(call)
         return pieces + _texts(text)
 
     def _options(self, kwargs: Mapping[str, Any]) -> _Options:
@@ -205,7 +204,10 @@ def _schemas(conversation: Conversation) -> str:
     return "".join(f"{_json(schema, indent=4)}\n\n" for schema in schemas)
 
 
-def _builtin_call(call: ToolCall, arguments: Mapping[str, Any]) -> str:
+def _builtin_call(call: ToolCall) -> str:
+    arguments = call_arguments(call)
+    if isinstance(arguments, Unread):
+        return f"{call.name}.call({arguments.text})"
     code = arguments.get("code")
     if call.name == "code_interpreter" and isinstance(code, str):
         return code

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from gateway.prompt.conversation import Conversation, Message, Role, Tool
-from gateway.prompt.functions import arguments_param, call_arguments, tool_schema
+from gateway.prompt.functions import call_json, tool_schema
 from gateway.prompt.pieces import ChatTemplate, Piece, check_turns
 
 _INVITATION = (
@@ -29,7 +29,7 @@ class ToolsAsText:
 
     def render(self, conversation: Conversation) -> list[Piece]:
         check_turns(conversation)
-        messages = (_plain(message, i) for i, message in enumerate(conversation.messages))
+        messages = map(_plain, conversation.messages)
         told = tuple(_tell(conversation.tools, messages))
         return self._template.render(replace(conversation, messages=told, tools=()))
 
@@ -48,15 +48,11 @@ def _tell(tools: tuple[Tool, ...], messages: Iterator[Message]) -> Iterator[Mess
     yield from messages
 
 
-def _plain(message: Message, index: int) -> Message:
+def _plain(message: Message) -> Message:
     if message.role is Role.TOOL:
         return Message(Role.USER, f"The function returned:\n{message.content}")
     if not message.tool_calls:
         return message
-    calls = [
-        {"name": call.name, "parameters": call_arguments(call, arguments_param(index, i))}
-        for i, call in enumerate(message.tool_calls)
-    ]
-    lines = [json.dumps(call, ensure_ascii=False) for call in calls]
+    lines = [call_json(call) for call in message.tool_calls]
     content = "\n".join([message.content, *lines] if message.content else lines)
     return Message(Role.ASSISTANT, content)

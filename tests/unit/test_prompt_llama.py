@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.errors import InvalidRequest
 from gateway.prompt.conversation import Conversation, Message, Role, Tool, ToolCall
 from gateway.prompt.llama import Llama3Template
-from gateway.prompt.pieces import ChatTemplate
+from gateway.prompt.pieces import ChatTemplate, Text
 from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.template import template_for
 from gateway.prompt.tokenizer import Tokenizer
@@ -41,6 +41,19 @@ SCHEMA = """{
 }
 
 """
+
+UNREADABLE = {
+    "{": "cut",
+    '{"city': "cut in a key",
+    "[1]": "array",
+    '"text"': "string",
+    "{'city': None}": "python",
+    "NaN": "nan",
+    '{"a": NaN}': "nan inside",
+    "[" * 100_000: "too deep",
+    '{"a": ' + "9" * 5000 + "}": "huge number",
+    '{"a": "<|eot_id|>': "a control token",
+}
 
 
 def built_in(llama3: Tokenizer, release: str = "llama-3.1") -> ChatTemplate:
@@ -206,19 +219,35 @@ def test_what_has_no_form_is_refused_by_name(
 
 @pytest.mark.parametrize("name", ["llama-3.1", "tokenizer"], ids=["built-in", "jinja"])
 @pytest.mark.parametrize(
-    "arguments",
-    ["", "{", "[1]", '"text"', "NaN", '{"a": NaN}', "[" * 100_000, '{"a": ' + "9" * 5000 + "}"],
-    ids=["empty", "cut", "array", "string", "nan", "nan inside", "too deep", "huge number"],
+    ("arguments", "written"),
+    [
+        ("", "{}"),
+        (" ", "{}"),
+        ("null", "{}"),
+        ('{"a": "1\n2"}', '{"a": "1\\n2"}'),
+        *((text, text) for text in UNREADABLE),
+    ],
+    ids=["empty", "blank", "null", "raw line break", *UNREADABLE.values()],
 )
-def test_arguments_that_are_no_json_object_are_refused_by_name(
-    llama3: Tokenizer, name: str, arguments: str
+def test_arguments_are_said_again_however_a_model_left_them(
+    llama3: Tokenizer, name: str, arguments: str, written: str
 ) -> None:
-    message = Message(Role.ASSISTANT, tool_calls=(CALL, ToolCall("2", "f", arguments)))
+    message = Message(Role.ASSISTANT, tool_calls=(ToolCall("2", "f", arguments),))
 
-    with pytest.raises(InvalidRequest) as refused:
-        template_for(llama3, name).render(Conversation((*CHAT, message)))
+    pieces = template_for(llama3, name).render(Conversation((*CHAT, message)))
 
-    assert refused.value.param == "messages[4].tool_calls[1].function.arguments"
+    assert any(
+        piece.text.strip() == f'{{"name": "f", "parameters": {written}}}' for piece in pieces
+    )
+
+
+def test_a_builtin_call_is_said_again_as_it_was_cut(llama3: Tokenizer) -> None:
+    message = Message(Role.ASSISTANT, tool_calls=(ToolCall("2", "brave_search", '{"query": "x'),))
+    asked = Conversation((*CHAT, message), template_kwargs={"builtin_tools": ["brave_search"]})
+
+    pieces = built_in(llama3).render(asked)
+
+    assert Text('brave_search.call({"query": "x)') in pieces
 
 
 @pytest.mark.parametrize(
@@ -253,7 +282,7 @@ calls = st.builds(
     id=names,
     name=names | st.sampled_from(["brave_search", "code_interpreter"]),
     arguments=st.sampled_from(['{"query": "x \\" y"}', '{"code": "x = 1"}', "{}", '{"a": [1.5]}']),
-)
+) | st.builds(ToolCall, id=names, name=names, arguments=st.text(max_size=9))
 messages = st.one_of(
     st.builds(Message, st.sampled_from(Role), contents),
     st.builds(
