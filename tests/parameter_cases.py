@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 
 from gateway.engine import Feature
 from gateway.generation import Delta, Generation, Guide, GuideKind, Item
+from gateway.guides.schema import schema_grammar
 from tests.fakes import IM_END, IM_START, stop, text
 
 HI = (text("Hi"), stop())
@@ -100,8 +101,8 @@ def unsupported(param: str) -> Check:
     return refused(param, "unsupported_parameter")
 
 
-def schema_guide(json: str) -> Check:
-    return sent(guide=Guide(GuideKind.JSON_SCHEMA, json))
+def schema_guide(schema: dict[str, str]) -> Check:
+    return sent(guide=Guide(GuideKind.EBNF_GRAMMAR, schema_grammar(schema)))
 
 
 CONTENT = ("choices", 0, "message", "content")
@@ -183,34 +184,43 @@ SHARED = [
     Case("bad_words", [""], refused("bad_words")),
     Case("bad_words", ["a"] * 65, refused("bad_words")),
     Case("response_format", {"type": "text"}, sent(guide=None)),
-    Case("response_format", {"type": "json_object"}, sent(guide=Guide(GuideKind.JSON))),
+    Case("response_format", {"type": "json_object"}, schema_guide({"type": "object"})),
     Case(
         "response_format",
         {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "null"}}},
-        schema_guide('{"type":"null"}'),
+        schema_guide({"type": "null"}),
     ),
     Case(
         "response_format",
         {"type": "json_schema", "json_schema": {"name": "n"}},
-        sent(guide=Guide(GuideKind.JSON)),
+        schema_guide({"type": "object"}),
     ),
     Case(
         "response_format",
         {"type": "json_schema"},
         refused("response_format.json_schema"),
     ),
+    Case(
+        "response_format",
+        {"type": "json_schema", "json_schema": {"name": "n", "schema": {"not": {}}}},
+        refused("response_format.json_schema.schema"),
+    ),
     Case("response_format", {"type": "xml"}, refused("response_format.type")),
-    Case("guided_json", {"type": "null"}, schema_guide('{"type":"null"}')),
-    Case("guided_json", '{"type": "null"}', schema_guide('{"type":"null"}')),
+    Case("guided_json", {"type": "null"}, schema_guide({"type": "null"})),
+    Case("guided_json", '{"type": "null"}', schema_guide({"type": "null"})),
     Case("guided_json", "{", refused("guided_json")),
-    Case("guided_regex", "a+", sent(guide=Guide(GuideKind.REGEX, "a+"))),
     Case("guided_regex", "a" * 4097, refused("guided_regex")),
+    Case("guided_json", {"type": "nonsense"}, refused("guided_json")),
+    Case("guided_regex", "a+", sent(guide=Guide(GuideKind.EBNF_GRAMMAR, "root ::= [a]+"))),
+    Case("guided_regex", "a(", refused("guided_regex")),
     Case("guided_regex", "", refused("guided_regex")),
     Case(
         "guided_grammar",
         'root ::= "a"',
         sent(guide=Guide(GuideKind.EBNF_GRAMMAR, 'root ::= "a"')),
     ),
+    Case("guided_grammar", "root ::= (", refused("guided_grammar")),
+    Case("guided_regex", "(" * 50_000, refused("guided_regex")),
     Case("guided_grammar", "", refused("guided_grammar")),
     Case(
         "guided_choice",
@@ -219,8 +229,13 @@ SHARED = [
     ),
     Case("guided_choice", [], refused("guided_choice")),
     Case("guided_choice", ["a"], refused("guided_choice"), {"guided_regex": "a"}),
-    Case("structured_outputs", {"regex": "a+"}, sent(guide=Guide(GuideKind.REGEX, "a+"))),
+    Case(
+        "structured_outputs",
+        {"regex": "a+"},
+        sent(guide=Guide(GuideKind.EBNF_GRAMMAR, "root ::= [a]+")),
+    ),
     Case("structured_outputs", {}, refused("structured_outputs")),
+    Case("structured_outputs", {"regex": "(?=x)a"}, refused("structured_outputs.regex")),
     Case("structured_outputs", {"json": "{"}, refused("structured_outputs.json")),
     Case("return_token_ids", True, answered([72, 105], "choices", 0, "token_ids")),
 ]
@@ -310,7 +325,7 @@ def guided(outcome: Outcome) -> None:
     """Expect a guide that holds the answer to a call."""
     assert outcome.status == 200, outcome.body
     guide = outcome.requests[0].guide
-    assert guide and '"weather"' in guide.text
+    assert guide and '\\"weather\\"' in guide.text
 
 
 def not_told(outcome: Outcome) -> None:

@@ -12,7 +12,8 @@ import orjson
 
 from gateway.errors import InvalidRequest
 from gateway.generation import Guide, GuideKind
-from gateway.guides.forms import json_text
+from gateway.guides.errors import Unenforceable
+from gateway.guides.forms import compiled_schema, refused
 from gateway.output.tools.choice import Allowed, Named, Required, ToolChoice
 from gateway.prompt.conversation import Tool
 
@@ -31,14 +32,14 @@ def guide_for(tools: Sequence[Tool], choice: ToolChoice, parallel: bool) -> Guid
     call = _any_of(_calls(called))
     several = parallel and not isinstance(choice, Named)
     schema = _several(call) if several else call
-    return _guide({**schema, "$defs": _definitions(called)})
+    return _guide({**schema, "$defs": _definitions(called)}, tools, names)
 
 
 def guide_beside(tools: Sequence[Tool], guide: Guide, parallel: bool) -> Guide | None:
     """Return the guide of an answer that is a call of a tool, or a text that `guide` lets pass.
 
     None where the two cannot be one schema: the texts of `guide` are not JSON. Raises
-    InvalidRequest for a schema that is nested beyond reason.
+    InvalidRequest for a schema that is nested beyond reason, and as `guide_for` does.
     """
     if not guide.schema:
         return None
@@ -50,11 +51,26 @@ def guide_beside(tools: Sequence[Tool], guide: Guide, parallel: bool) -> Guide |
         moved = _move_references(answer, _place(_ANSWER))
     except RecursionError as error:
         raise InvalidRequest("The schema is nested too deeply.", param=guide.source) from error
-    return _guide({"anyOf": forms, "$defs": {_ANSWER: moved, **_definitions(tools)}})
+    schema = {"anyOf": forms, "$defs": {_ANSWER: moved, **_definitions(tools)}}
+    return _guide(schema, tools, tuple(tool.name for tool in tools))
 
 
-def _guide(schema: Mapping[str, Any]) -> Guide:
-    return Guide(GuideKind.JSON_SCHEMA, json_text(schema, "tools"))
+def _guide(schema: Mapping[str, Any], tools: Sequence[Tool], names: tuple[str, ...]) -> Guide:
+    try:
+        grammar = compiled_schema(schema, "tools")
+    except Unenforceable as error:
+        _name_the_cause(tools, names)
+        raise InvalidRequest(f"'tools' cannot be enforced: {error}.", param="tools") from error
+    return Guide(GuideKind.EBNF_GRAMMAR, grammar)
+
+
+def _name_the_cause(tools: Sequence[Tool], names: tuple[str, ...]) -> None:
+    """Raise InvalidRequest for the first tool whose parameters no engine can be held to."""
+    for i, tool in enumerate(tools):
+        if tool.name in names:
+            param = f"tools[{i}].function.parameters"
+            with refused(param):
+                compiled_schema(_parameters(tool, "#"), param)
 
 
 def _callable_names(tools: Sequence[Tool], choice: ToolChoice) -> tuple[str, ...]:

@@ -1,15 +1,23 @@
-"""Structured output: what a caller wants an answer to follow, as the guide an engine takes.
+"""What a caller wants an answer to follow, as the guide an engine takes.
 
-Only what is wrong for every engine is refused here; compiling is the engine's business.
+Whatever it is, it becomes a grammar here, checked and in the words that all engines share. An
+engine that finds a fault itself may end every request it has in hand (TensorRT-LLM's
+guidedDecoder.cpp compiles within its loop).
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
 
 import orjson
 
 from gateway.errors import InvalidRequest
 from gateway.generation import Guide, GuideKind
+from gateway.guides.ebnf import check_grammar
+from gateway.guides.errors import Unenforceable
+from gateway.guides.grammar import Literal, choice, ebnf
+from gateway.guides.regex import pattern_grammar
+from gateway.guides.schema import schema_grammar
 from gateway.traffic.size import (
     MAX_GRAMMAR,
     MAX_GUIDE,
@@ -20,10 +28,13 @@ from gateway.traffic.size import (
     check_length,
 )
 
+_MAX_REASON = 300
+
 
 def json_object_guide() -> Guide:
-    """Any JSON object or array."""
-    return Guide(GuideKind.JSON, schema='{"type":"object"}')
+    """Any JSON object."""
+    schema = '{"type":"object"}'
+    return Guide(GuideKind.EBNF_GRAMMAR, _compiled(schema.encode()), schema=schema)
 
 
 def json_schema_guide(schema: object, param: str) -> Guide:
@@ -37,33 +48,42 @@ def json_schema_guide(schema: object, param: str) -> Guide:
             raise InvalidRequest(f"{param!r} is not JSON: {error}.", param=param) from error
     if not isinstance(schema, Mapping):
         raise InvalidRequest(f"{param!r} must be a JSON schema, an object.", param=param)
-    text = json_text(schema, param, MAX_SCHEMA)
-    return Guide(GuideKind.JSON_SCHEMA, text, schema=text)
+    with refused(param):
+        grammar = compiled_schema(schema, param, MAX_SCHEMA)
+    return Guide(GuideKind.EBNF_GRAMMAR, grammar, schema=orjson.dumps(schema).decode())
 
 
-def json_text(value: object, param: str, most: int = MAX_GUIDE) -> str:
-    """The JSON of what a caller gave, of `most` bytes.
+def compiled_schema(schema: Mapping[str, object], param: str, most: int = MAX_GUIDE) -> str:
+    """Return the grammar of a schema of `most` bytes, remembered.
 
-    Raises InvalidRequest for one that is longer, and for numbers and depths beyond reason.
+    Raises Unenforceable, and InvalidRequest for one that is longer.
     """
     try:
-        raw = orjson.dumps(value)
+        text = orjson.dumps(schema)
     except orjson.JSONEncodeError as error:
-        raise InvalidRequest(
-            f"{param!r} cannot be written as JSON: {error}.", param=param
-        ) from error
-    check_length(raw, most, param)
-    return raw.decode()
+        raise Unenforceable(str(error)) from error
+    check_length(text, most, param)
+    return _compiled(text)
+
+
+@lru_cache(64)
+def _compiled(schema: bytes) -> str:
+    return schema_grammar(orjson.loads(schema))
 
 
 def regex_guide(pattern: object, param: str) -> Guide:
     """Texts that a regular expression matches from start to end."""
-    return Guide(GuideKind.REGEX, _text(pattern, param, MAX_REGEX))
+    with refused(param):
+        node = pattern_grammar(_text(pattern, param, MAX_REGEX))
+        return Guide(GuideKind.EBNF_GRAMMAR, ebnf({"root": node}))
 
 
 def grammar_guide(grammar: object, param: str) -> Guide:
     """Texts that an EBNF grammar derives from its rule `root`."""
-    return Guide(GuideKind.EBNF_GRAMMAR, _text(grammar, param, MAX_GRAMMAR))
+    text = _text(grammar, param, MAX_GRAMMAR)
+    with refused(param):
+        check_grammar(text)
+    return Guide(GuideKind.EBNF_GRAMMAR, text)
 
 
 def choice_guide(options: object, param: str) -> Guide:
@@ -72,9 +92,19 @@ def choice_guide(options: object, param: str) -> Guide:
         raise InvalidRequest(f"{param!r} must be a list of at least one text.", param=param)
     check_length(options, MAX_OPTIONS, param, "texts")
     texts = [_text(option, f"{param}[{i}]", MAX_GRAMMAR) for i, option in enumerate(options)]
-    grammar = f"root ::= {' | '.join(map(_literal, texts))}"
+    grammar = ebnf({"root": choice(*map(Literal, texts))})
     check_length(grammar, MAX_GUIDE, param)
     return Guide(GuideKind.EBNF_GRAMMAR, grammar)
+
+
+@contextmanager
+def refused(param: str) -> Iterator[None]:
+    """Tell a caller what of a parameter no engine can be held to."""
+    try:
+        yield
+    except Unenforceable as error:
+        reason = str(error)[:_MAX_REASON]
+        raise InvalidRequest(f"{param!r} cannot be enforced: {reason}.", param=param) from error
 
 
 def _json_object_flag(flag: object, param: str) -> Guide:
@@ -107,8 +137,3 @@ def _text(value: object, param: str, most: int) -> str:
         raise InvalidRequest(f"{param!r} must be a text that is not empty.", param=param)
     check_length(value, most, param)
     return value
-
-
-def _literal(text: str) -> str:
-    """The text as an EBNF literal, whose escapes are those of JSON."""
-    return json.dumps(text, ensure_ascii=False)

@@ -35,7 +35,7 @@ MAX_STOP_CHARS = 2**12
 """Of all stop strings of a request."""
 MAX_DESCRIPTION = 2**16
 MAX_REGEX = 2**12
-MAX_GRAMMAR = 2**16
+MAX_GRAMMAR = 2**15
 MAX_SCHEMA = 2**17
 """A JSON schema as JSON: what OpenAI allows."""
 MAX_GUIDE = 2**19

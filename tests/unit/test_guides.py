@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from gateway.errors import InvalidRequest
 from gateway.generation import Guide, GuideKind
@@ -17,10 +16,12 @@ from gateway.guides.forms import (
     regex_guide,
     structured_outputs_guide,
 )
+from gateway.guides.schema import schema_grammar
 from gateway.output.tools.choice import Allowed, Auto, Named, NoTools, Required, ToolChoice
 from gateway.output.tools.events import CallArguments, CallBegin, CallEnd
 from gateway.output.tools.parsers import PARSERS
 from gateway.prompt.conversation import Tool
+from tests.unit.grammars import Grammar
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 NODE = {
@@ -51,9 +52,8 @@ NOW = call("now")
 
 def allows(choice: ToolChoice, parallel: bool, answer: object) -> bool:
     guide = guide_for(TOOLS, choice, parallel)
-    assert guide is not None and guide.kind is GuideKind.JSON_SCHEMA
-    Draft202012Validator.check_schema(json.loads(guide.text))
-    return Draft202012Validator(json.loads(guide.text)).is_valid(answer)
+    assert guide is not None and guide.kind is GuideKind.EBNF_GRAMMAR
+    return Grammar(guide.text).accepts(json.dumps(answer))
 
 
 @pytest.mark.parametrize(
@@ -114,33 +114,44 @@ def test_a_model_that_may_write_text_has_no_guide(choice: ToolChoice) -> None:
     assert guide_for(TOOLS, choice, parallel=True) is None
 
 
-def test_no_reference_passes_through_an_array() -> None:
-    guide = guide_for(TOOLS, Required(), parallel=True)
+@pytest.mark.parametrize(
+    ("choice", "param"),
+    [(Required(), "tools[1].function.parameters"), (Named("b"), "tools[1].function.parameters")],
+    ids=["required", "named"],
+)
+def test_the_tool_whose_parameters_cannot_be_enforced_is_named(
+    choice: ToolChoice, param: str
+) -> None:
+    tools = (Tool("a", parameters=CITY), Tool("b", parameters={"properties": {"x": {"not": {}}}}))
 
-    assert guide is not None
-    assert '"$ref":"#/$defs/parameters_1/$defs/node"' in guide.text
-    assert '"$ref":"#/$defs/parameters_2"' in guide.text
+    with pytest.raises(InvalidRequest, match="'not' is not enforced") as refusal:
+        guide_for(tools, choice, parallel=False)
+
+    assert refusal.value.param == param
 
 
 @pytest.mark.parametrize(
     ("guide", "expected"),
     [
-        (json_object_guide(), Guide(GuideKind.JSON)),
-        (json_schema_guide({"a": 1}, "p"), Guide(GuideKind.JSON_SCHEMA, '{"a":1}')),
-        (json_schema_guide('{"a": 1}', "p"), Guide(GuideKind.JSON_SCHEMA, '{"a":1}')),
-        (regex_guide("a+", "p"), Guide(GuideKind.REGEX, "a+")),
-        (grammar_guide('root ::= "a"', "p"), Guide(GuideKind.EBNF_GRAMMAR, 'root ::= "a"')),
+        (json_object_guide(), schema_grammar({"type": "object"})),
+        (json_schema_guide({"const": 1}, "p"), 'root ::= "1"'),
+        (json_schema_guide('{"const": 1}', "p"), 'root ::= "1"'),
+        (regex_guide("a+|[b-c]", "p"), "root ::= [a]+ | [b-c]"),
+        (grammar_guide('root ::= "a"', "p"), 'root ::= "a"'),
         (
-            choice_guide(["yes", 'a "b"\\\n', "é"], "p"),
-            Guide(GuideKind.EBNF_GRAMMAR, 'root ::= "yes" | "a \\"b\\"\\\\\\n" | "é"'),
+            choice_guide(["yes", 'a "b"\\\n\b', "é"], "p"),
+            'root ::= "yes" | "a \\"b\\"\\\\\\n\\u0008" | "é"',
         ),
-        (structured_outputs_guide({"regex": "a"}, "s"), Guide(GuideKind.REGEX, "a")),
-        (structured_outputs_guide({"json": {}}, "s"), Guide(GuideKind.JSON_SCHEMA, "{}")),
-        (structured_outputs_guide({"json_object": True, "json": None}, "s"), Guide(GuideKind.JSON)),
+        (structured_outputs_guide({"regex": "a"}, "s"), "root ::= [a]"),
+        (structured_outputs_guide({"json": {"const": 1}}, "s"), 'root ::= "1"'),
+        (
+            structured_outputs_guide({"json_object": True, "json": None}, "s"),
+            schema_grammar({"type": "object"}),
+        ),
     ],
 )
-def test_what_is_asked_for_becomes_a_guide(guide: Guide, expected: Guide) -> None:
-    assert guide == expected
+def test_what_is_asked_for_becomes_a_grammar(guide: Guide, expected: str) -> None:
+    assert guide == Guide(GuideKind.EBNF_GRAMMAR, expected)
 
 
 @pytest.mark.parametrize(
@@ -150,8 +161,15 @@ def test_what_is_asked_for_becomes_a_guide(guide: Guide, expected: Guide) -> Non
         ("json", [1], "s.json", "must be a JSON schema"),
         ("json", "true", "s.json", "must be a JSON schema"),
         ("regex", "a" * 4097, "s.regex", "has more than 4,096 characters"),
+        ("json", {"type": "x"}, "s.json", "cannot be enforced: the type 'x' is not one of"),
+        ("json", {"const": 2**70}, "s.json", "cannot be enforced"),
+        ("regex", "(", "s.regex", "a parenthesis is not closed"),
+        ("regex", "(" * 50_000, "s.regex", "has more than 4,096 characters"),
+        ("regex", "(?i)a", "s.regex", "no flags"),
+        ("grammar", "root ::= (", "s.grammar", "cannot be enforced: line 1"),
         ("regex", "", "s.regex", "must be a text that is not empty"),
         ("grammar", 1, "s.grammar", "must be a text that is not empty"),
+        ("choice", ["a"] * 4097, "s.choice", "has more than 4,096 texts"),
         ("choice", [], "s.choice", "must be a list of at least one text"),
         ("choice", "ab", "s.choice", "must be a list of at least one text"),
         ("choice", ["a", ""], "s.choice[1]", "must be a text that is not empty"),
