@@ -21,7 +21,7 @@ class AnswerSpec(msgspec.Struct, frozen=True):
     """How an answer is to be read.
 
     `parser` names the tool call format, one of PARSERS, or is None where text is only text;
-    `tools` are the declared names: a call of any other is content.
+    `tools` are the declared names: a call of any other is content; some can be called bare.
     """
 
     num_choices: int = 1
@@ -30,6 +30,7 @@ class AnswerSpec(msgspec.Struct, frozen=True):
     skip_special: bool = True
     parser: str | None = None
     tools: tuple[str, ...] = ()
+    tools_without_arguments: frozenset[str] = frozenset()
     tool_choice: ToolChoice = Auto()
     parallel_tool_calls: bool = True
     logprobs: bool = False
@@ -118,5 +119,9 @@ def _choices(spec: AnswerSpec, vocabulary: Vocabulary, call_id: Callable[[], str
 def _sink(spec: AnswerSpec, index: int, call_id: Callable[[], str]) -> Sink:
     if spec.parser is None:
         return TextSink(index)
-    parser = PARSERS[spec.parser](spec.tools, keep_markers=not spec.skip_special)
+    parser = PARSERS[spec.parser](
+        spec.tools,
+        keep_markers=not spec.skip_special,
+        without_arguments=spec.tools_without_arguments,
+    )
     return CallSink(index, parser, spec.parallel_tool_calls, call_id)

@@ -11,6 +11,7 @@ class HermesParser(JsonParser):
     """`<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, anywhere in the content."""
 
     markers = (_OPEN, _CLOSE)
+    reads_lines = False
 
     def _untagged(self, char: str) -> Attempt | None:
         return None

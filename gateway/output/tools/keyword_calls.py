@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar
 
 from gateway.output.tools.literal import literal_to_json
 from gateway.output.tools.parser import SPACE, Attempt, CallParser
@@ -19,7 +20,7 @@ _INSIDE_STRING = {"'": re.compile(r"[^'\\]*"), '"': re.compile(r'[^"\\]*')}
 class KeywordCallParser(CallParser):
     """Arguments by keyword, each converted to JSON once it is complete."""
 
-    markers = (PYTHON_TAG,)
+    markers: ClassVar[tuple[str, ...]] = (PYTHON_TAG,)
 
     def _after_python_tag(self) -> Reading[bool]:
         """Read a call, or `name.call(...)`; anything else, code above all, is content."""
@@ -104,8 +105,13 @@ class KeywordCallParser(CallParser):
 class PythonicParser(KeywordCallParser):
     """A list of calls as Llama 3.2 writes them: `[f(a='x'), g(b=1)]`."""
 
-    def __init__(self, names: Sequence[str], keep_markers: bool = False) -> None:
-        super().__init__(names, keep_markers)
+    def __init__(
+        self,
+        names: Sequence[str],
+        keep_markers: bool = False,
+        without_arguments: Collection[str] = (),
+    ) -> None:
+        super().__init__(names, keep_markers, without_arguments)
         self._openings = {f"{name}(": name for name in names}
 
     def _untagged(self, char: str) -> Attempt | None:

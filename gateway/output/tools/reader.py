@@ -46,6 +46,12 @@ class Reader:
         """Read the character that `peek` returned."""
         self._position += 1
 
+    def replace(self, text: str) -> None:
+        """Read the character that `peek` returned as if it were `text`."""
+        self._kept += (self._piece[self._from : self._position], text)
+        self._position += 1
+        self._from = self._position
+
     def peek(self) -> Reading[str]:
         """Return the next character without reading it; empty where the text is over."""
         while self._position == len(self._piece):
@@ -75,6 +81,19 @@ class Reader:
             self.skip()
             if seen in left:
                 return seen
+
+    def word(self, options: Iterable[str], ends: str) -> Reading[str]:
+        """Read one of `options` up to one of the characters `ends`, as `one_of` does."""
+        seen, left = "", list(options)
+        while True:
+            char = yield from self.peek()
+            if char and char in ends:
+                return seen if seen in left else ""
+            seen += char
+            left = [option for option in left if option.startswith(seen)]
+            if not char or not left:
+                return ""
+            self.skip()
 
     def quoted(self, quote: str, inside: re.Pattern[str]) -> Reading[None]:
         """Read to the end of a string, its opening quote read; a backslash escapes any character.
