@@ -19,7 +19,7 @@ from gateway.openai.draft import (
 from gateway.openai.guides import parse_chat_guide
 from gateway.openai.messages import parse_conversation
 from gateway.openai.schemas import ChatCompletionRequest
-from gateway.openai.tools import offered, parse_tool_choice, parse_tools
+from gateway.openai.tools import needs_arguments, offered, parse_tool_choice, parse_tools
 from gateway.output.answer import AnswerSpec
 from gateway.prompt.answer_form import tell_form
 from gateway.prompt.conversation import Conversation
@@ -64,6 +64,7 @@ def parse_chat(body: ChatCompletionRequest, model: Model, strict: bool) -> ChatT
         skip_special=body.skip_special_tokens is not False,
         parser=form.parser,
         tools=tuple(tool.name for tool in shown),
+        tools_without_arguments=frozenset(tool.name for tool in shown if not needs_arguments(tool)),
         tool_choice=choice,
         parallel_tool_calls=is_parallel,
         logprobs=bool(body.logprobs),

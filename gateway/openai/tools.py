@@ -50,6 +50,11 @@ def offered(tools: tuple[Tool, ...], choice: ToolChoice) -> tuple[Tool, ...]:
     return tools
 
 
+def needs_arguments(tool: Tool) -> bool:
+    """Whether a call of a tool without arguments would lack some."""
+    return bool(tool.parameters and tool.parameters.get("required"))
+
+
 def _parse(given: str | dict[str, Any], param: str) -> ToolChoice:
     if isinstance(given, str):
         if given not in MODES:
