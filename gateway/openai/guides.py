@@ -58,13 +58,13 @@ def parse_chat_guide(
     """
     form = _form(body)
     if calls := guide_for(tools, choice, is_parallel):
-        return ChatForm(_offered(replace(calls, source="tool_choice"), model), "json")
+        return ChatForm(_offered(replace(calls, source="tool_choice"), model), "guided_json")
     if not tools or form is None:
         return ChatForm(_offered(form, model), model.tool_parser if tools else None)
     beside = guide_beside(tools, form, is_parallel)
     if beside is None:
         return ChatForm(_offered(form, model), None)
-    return ChatForm(_offered(replace(beside, source=form.source), model), "json", form.schema)
+    return ChatForm(_offered(replace(beside, source=form.source), model), "guided_json", form.schema)
 
 
 def _offered(guide: Guide | None, model: Model) -> Guide | None:

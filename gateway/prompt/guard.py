@@ -53,6 +53,15 @@ class Guard:
             return [self.protect(item) for item in value]
         return value
 
+    def contains(self, text: str, part: str) -> bool:
+        """Whether a template that searches `text` for `part` would find it without the guard."""
+        return self.restore(part) in self.restore(text)
+
+    def as_in(self, text: str, part: str) -> str:
+        """Return `part` as it stands in `text`: made harmless where it is a caller's there."""
+        harmless = part.translate(self._stand_ins)
+        return harmless if harmless in text else part
+
     def restore(self, text: str) -> str:
         """Return the text as the caller wrote it."""
         return text if text.isascii() else _replaced(text, self._originals)

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2 import TemplateError, TemplateSyntaxError, meta, nodes, pass_eval_context
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
 from msgspec.structs import replace
 
 from gateway.errors import InvalidRequest
@@ -46,10 +47,11 @@ class JinjaTemplate:
         clock: Callable[[], datetime],
     ) -> None:
         """Raise ValueError where `source` is not a template."""
-        environment = _environment(clock)
+        environment = _Environment(clock)
         try:
             tree = environment.parse(source)
-            self._template = environment.from_string(source)
+            self._guard = environment.guard = Guard(tokenizer.control_ids, _constants(tree))
+            self._template = environment.from_string(_Searches(self._guard).visit(tree))
         except TemplateSyntaxError as error:
             raise ValueError(f"chat template, line {error.lineno}: {error.message}") from error
         self._tokenizer = tokenizer
@@ -57,7 +59,6 @@ class JinjaTemplate:
         self._reads_tools = "tools" in meta.find_undeclared_variables(tree)
         self._reads_tool_calls = "tool_calls" in source
         self._developer = "developer" if "developer" in source else "system"
-        self._guard = Guard(tokenizer.control_ids, _constants(tree))
 
     @property
     def knows_tools(self) -> bool:
@@ -171,14 +172,74 @@ class _Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def _environment(clock: Callable[[], datetime]) -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = lambda form: clock().strftime(form)
-    return environment
+class _Environment(ImmutableSandboxedEnvironment):
+    """What templates run in: they find in callers' text what they search, though it is guarded."""
+
+    guard: Guard
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        super().__init__(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+        )
+        replace_plain = self.filters["replace"]
+        self.filters["tojson"] = _to_json
+        self.filters["replace"] = pass_eval_context(
+            lambda context, text, old, *more: replace_plain(
+                context, text, self.guard.as_in(str(text), str(old)), *more
+            )
+        )
+        self.filters[_CONTAINS] = self._contains
+        self.filters[_EQUALS] = self._equals
+        self.globals["raise_exception"] = _raise_exception
+        self.globals["strftime_now"] = lambda form: clock().strftime(form)
+
+    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call what a template calls; a text's method gets its first argument as it is there."""
+        owner = getattr(__obj, "__self__", None)
+        if args and isinstance(owner, str) and isinstance(args[0], str):
+            args = (__self.guard.as_in(owner, args[0]), *args[1:])
+        return super().call(__context, __obj, *args, **kwargs)
+
+    def _contains(self, container: Any, part: Any) -> bool:
+        if isinstance(container, str) and isinstance(part, str):
+            return self.guard.contains(container, part)
+        return part in container
+
+    def _equals(self, left: Any, right: Any) -> bool:
+        if isinstance(left, str) and isinstance(right, str):
+            return self.guard.restore(left) == self.guard.restore(right)
+        return bool(left == right)
+
+
+_CONTAINS, _EQUALS = "__contains", "__equals"
+_SEARCHES = {"in": _CONTAINS, "notin": _CONTAINS, "eq": _EQUALS, "ne": _EQUALS}
+
+
+class _Searches(NodeTransformer):
+    """Lets comparisons with words that the guard changes see callers' text as it was."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
+        self.generic_visit(node)
+        if len(node.ops) != 1 or node.ops[0].op not in _SEARCHES:
+            return node
+        [operand] = node.ops
+        is_in = operand.op in ("in", "notin")
+        if not (self._may_differ(node.expr, is_in) or self._may_differ(operand.expr, False)):
+            return node
+        found = nodes.Filter(
+            operand.expr, _SEARCHES[operand.op], [node.expr], [], None, None, lineno=node.lineno
+        )
+        is_negated = operand.op in ("notin", "ne")
+        return nodes.Not(found, lineno=node.lineno) if is_negated else found
+
+    def _may_differ(self, node: nodes.Expr, if_no_constant: bool) -> bool:
+        """Whether a constant is written otherwise within callers' text."""
+        if not isinstance(node, nodes.Const):
+            return if_no_constant
+        return bool(self._guard.protect(node.value) != node.value)
 
 
 def _to_json(

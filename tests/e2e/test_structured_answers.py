@@ -70,16 +70,18 @@ def test_every_answer_follows_its_schema_and_is_compact(stack: Stack, figure: Fi
     with ThreadPoolExecutor(CONCURRENT) as pool:
         answers = list(pool.map(lambda b: whole(stack, b)[0], bodies))
 
-    ratios = []
+    used = needed = 0
     for answer, schema in zip(answers, schemas, strict=True):
         value = json.loads(answer.text)
         jsonschema.validate(value, schema)
         compact = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        ratios.append(answer.usage["completion_tokens"] / num_tokens(stack, compact))
-    assert max(ratios) <= 2
+        assert len(answer.text) <= len(json.dumps(value, ensure_ascii=False))
+        used += answer.usage["completion_tokens"]
+        needed += num_tokens(stack, compact)
+    assert used <= 2 * needed
     figure(
-        f"json_schema: {len(ratios)} of {len(schemas)} answers of a real model at temperature 1 "
-        f"are valid, with at most {max(ratios):.2f} of the tokens of compact JSON"
+        f"json_schema: all {len(schemas)} answers of a real model at temperature 1 are valid, "
+        f"with {used / needed:.2f} of the tokens of compact JSON"
     )
 
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.guides.ebnf import read_grammar
@@ -84,6 +84,7 @@ PATTERNS = [
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
+@settings(deadline=None, max_examples=50)
 @given(text=st.text("abcdx19.@AB-]^$ \t\né", max_size=6))
 def test_patterns_mean_what_they_mean_to_others(pattern: str, text: str) -> None:
     grammar = Grammar(ebnf({"root": pattern_grammar(pattern)}))

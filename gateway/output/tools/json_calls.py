@@ -256,3 +256,9 @@ class JsonParser(CallParser):
                 self._reader.skip()
             if char != "\\":
                 return
+
+
+class GuidedJsonParser(JsonParser):
+    """What a grammar holds to JSON: calls are the whole answer, or it has none."""
+
+    reads_lines = False

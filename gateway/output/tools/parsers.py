@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 
 from gateway.output.tools.hermes import HermesParser
-from gateway.output.tools.json_calls import JsonParser
+from gateway.output.tools.json_calls import GuidedJsonParser, JsonParser
 from gateway.output.tools.keyword_calls import PythonicParser
 from gateway.output.tools.llama import LlamaParser
 from gateway.output.tools.parser import CallParser
 
 PARSERS: Mapping[str, type[CallParser]] = {
     "hermes": HermesParser,
+    "guided_json": GuidedJsonParser,
     "json": JsonParser,
     "llama3_json": LlamaParser,
     "llama3_pythonic": PythonicParser,
