@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
-
 from gateway.engine import Feature
 from gateway.generation import Delta, Generation, Guide, GuideKind, Item
 from gateway.guides.schema import schema_grammar
-from tests.unit.grammars import Grammar
 from tests.fakes import IM_END, IM_START, stop, text
+from tests.unit.grammars import Grammar
 
 HI = (text("Hi"), stop())
 

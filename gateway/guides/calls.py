@@ -1,4 +1,4 @@
-"""Tool choice, enforced: the grammar whose every text is a call the `json` parser reads.
+"""Tool choice, enforced: the grammar whose every text is a call that parsers read.
 
 A call that must come is enforced from its first character. Under `auto` an answer may be any
 text, so there is no grammar to give, for `strict` tools neither; unless that text is bound to a

@@ -64,7 +64,9 @@ def parse_chat_guide(
     beside = guide_beside(tools, form, is_parallel)
     if beside is None:
         return ChatForm(_offered(form, model), None)
-    return ChatForm(_offered(replace(beside, source=form.source), model), "guided_json", form.schema)
+    return ChatForm(
+        _offered(replace(beside, source=form.source), model), "guided_json", form.schema
+    )
 
 
 def _offered(guide: Guide | None, model: Model) -> Guide | None:
