@@ -152,7 +152,7 @@ def test_depth_is_bounded_and_the_bound_told(opening: str) -> None:
         ("logit_bias", dict.fromkeys(map(str, range(1025)), 0), "logit_bias", "1024"),
         ("logit_bias", dict.fromkeys(map(hex, range(100_000)), "x"), "logit_bias", "1024"),
         ("guided_regex", "(" * 50_000, "guided_regex", "4096"),
-        ("guided_grammar", "a" * 65_537, "guided_grammar", "65536"),
+        ("guided_grammar", "a" * 65_537, "guided_grammar", "32768"),
         ("guided_json", "1" * 131_073, "guided_json", "131072"),
         ("guided_choice", ["a"] * 4097, "guided_choice", "4096"),
         ("messages", HI * 8193, "messages", "8192"),
