@@ -59,7 +59,7 @@ class Guard:
 
     def as_in(self, text: str, part: str) -> str:
         """Return `part` as it stands in `text`: made harmless where it is a caller's there."""
-        harmless = part.translate(self._stand_ins)
+        harmless = _replaced(part, self._stand_ins)
         return harmless if harmless in text else part
 
     def restore(self, text: str) -> str:
