@@ -77,9 +77,6 @@ class Pool:
             await asyncio.wait_for(self._open(), CONNECT_TIMEOUT_S)
         except (OSError, StatusError, asyncio.TimeoutError) as error:
             self._back_off(f"no connection to {self._host}:{self._port}: {error!r}")
-        else:
-            self._failure = None
-            self.num_connected += 1
         finally:
             self._connecting = None
 
@@ -95,6 +92,10 @@ class Pool:
         except BaseException:
             transport.abort()
             raise
+        # Before anything can be told of its loss: a failure that were forgotten after that would
+        # let callers ask for a connection again and again, and nothing else run meanwhile.
+        self._failure, self._retry_at = None, 0.0
+        self.num_connected += 1
         transport.lost.add_done_callback(lambda _: self._lose(transport))
 
     def _lose(self, transport: Transport) -> None:
