@@ -1,9 +1,7 @@
 """`gateway serve`: settings in, a serving process out, or several."""
 
-import ctypes
 import gc
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from socket import socket
 
 import structlog
@@ -12,6 +10,7 @@ import uvloop
 from gateway.app import create_app
 from gateway.blueprints import Blueprint, load_blueprint
 from gateway.keeper import run_keepers, start_keepers
+from gateway.memory import set_limits, trim
 from gateway.models import Models
 from gateway.rpc.server import RpcServer
 from gateway.server import free_port, listen, reserved_ports, serve
@@ -23,9 +22,6 @@ from gateway.workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Parameters of mallopt(3): bytes that may stay free, and from which memory is mapped."""
-
 
 def run(settings: Settings, model_settings: Sequence[ModelSettings]) -> None:
     """Serve these models until a signal says stop.
@@ -35,7 +31,7 @@ def run(settings: Settings, model_settings: Sequence[ModelSettings]) -> None:
     not answer yet is waited for.
     """
     configure_logs(settings.log_level, settings.log_format)
-    _give_memory_back()
+    set_limits()
     if settings.workers > 1:
         with reserved_ports(settings) as shared:
             _run_workers(shared, _load(shared, model_settings))
@@ -46,23 +42,9 @@ def run(settings: Settings, model_settings: Sequence[ModelSettings]) -> None:
     uvloop.run(_serve(alone, _load(alone, model_settings), listener))
 
 
-def _give_memory_back() -> None:
-    """Let large memory go back to the system as soon as it is free.
-
-    Once it was freed, glibc takes memory of that size from its heap, where what is freed stays
-    between what is not: large requests held 110 MiB for good. A threshold of our own ends that.
-    """
-    with suppress(OSError, AttributeError):  # not every C library can
-        library = ctypes.CDLL(None)
-        library.mallopt(M_MMAP_THRESHOLD, 2**20)
-        library.mallopt(M_TRIM_THRESHOLD, 2**23)
-
-
 def _load(settings: Settings, model_settings: Sequence[ModelSettings]) -> list[Blueprint]:
     blueprints = [load_blueprint(one, settings) for one in model_settings]
-    with suppress(OSError, AttributeError):  # not every C library can
-        # What loading took and let go of goes back to the system: 100 MiB for Llama 3.
-        ctypes.CDLL(None).malloc_trim(0)
+    trim()  # what loading took and let go of: 100 MiB for Llama 3
     return blueprints
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from gateway.http.crowd import watch_open_files
 from gateway.http.server import HttpServer, http_config
+from gateway.memory import keep_trimmed
 from gateway.openai.application import Application
 from gateway.openai.errors import error_response
 from gateway.rpc.server import RpcServer
@@ -87,7 +88,7 @@ async def serve(
     gc.freeze()  # what was made at start stays, and need not be looked at again
     gc.set_threshold(GC_THRESHOLD)
     gc.enable()
-    companions = [asyncio.ensure_future(watch_open_files())]
+    companions = [asyncio.ensure_future(watch_open_files()), asyncio.ensure_future(keep_trimmed())]
     if alongside:
         companions.append(asyncio.ensure_future(alongside()))
     server = HttpServer(config, app.under_way, settings.drain_s, rpc.stop)

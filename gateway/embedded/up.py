@@ -31,6 +31,7 @@ from gateway.embedded.tritonserver import Ports, TritonFailed, TritonServer
 from gateway.embedded.watch import Watch
 from gateway.errors import EngineUnavailable
 from gateway.keeper import keep_models
+from gateway.memory import set_limits
 from gateway.models import Models
 from gateway.rpc.server import RpcServer
 from gateway.server import free_port, listen, serve, url_of
@@ -61,6 +62,7 @@ class Stack:
         Raises UpFailed or SettingsError for what keeps it from coming up.
         """
         configure_logs(self.settings.log_level, self.settings.log_format)
+        set_limits()
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
             try:

@@ -54,7 +54,7 @@ def json_schema_guide(schema: object, param: str) -> Guide:
 
 
 def compiled_schema(schema: Mapping[str, object], param: str, most: int = MAX_GUIDE) -> str:
-    """Return the grammar of a schema of `most` bytes, remembered.
+    """Return the grammar of a schema of `most` bytes; short ones are remembered, few long ones.
 
     Raises Unenforceable, and InvalidRequest for one that is longer.
     """
@@ -63,12 +63,16 @@ def compiled_schema(schema: Mapping[str, object], param: str, most: int = MAX_GU
     except orjson.JSONEncodeError as error:
         raise Unenforceable(str(error)) from error
     check_length(text, most, param)
-    return _compiled(text)
+    return (_short if len(text) <= _SHORT_BYTES else _long)(text)
 
 
-@lru_cache(64)
 def _compiled(schema: bytes) -> str:
     return schema_grammar(orjson.loads(schema))
+
+
+_SHORT_BYTES = 2**13
+_short = lru_cache(maxsize=128)(_compiled)
+_long = lru_cache(maxsize=4)(_compiled)
 
 
 def regex_guide(pattern: object, param: str) -> Guide:

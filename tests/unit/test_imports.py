@@ -17,6 +17,7 @@ FLOORS = (
         "gateway.errors",
         "gateway.generation",
         "gateway.http2",
+        "gateway.memory",
         "gateway.origin",
         "gateway.v1",
     },
