@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from build_engine import engine_cli
-from build_engine.failure import explained
+from build_engine.failure import explained, fail
+from build_engine.options import address
 from build_engine.tokenizer import tokenizer_command
 
 if TYPE_CHECKING:
@@ -14,11 +15,29 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="build-engine",
-    help="Turn model weights into a Triton model repository.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"build-engine {version('triton-openai-gateway')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _build_engine(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version."),
+    ] = False,
+) -> None:
+    """Turn model weights into a Triton model repository."""
+
+
 app.command("tokenizer")(tokenizer_command)
 for command in (
     engine_cli.specs,
@@ -67,7 +86,11 @@ def repository(
         typer.Option(help="For llmapi: NVIDIA's model, as Triton's containers have it."),
     ] = Path("/app/all_models/llmapi/tensorrt_llm"),
     triton: Annotated[
-        str, typer.Option(help="For llmapi: HOST:PORT at which the gateway finds Triton.")
+        str,
+        typer.Option(
+            callback=address,
+            help="For llmapi: HOST:PORT at which the gateway finds Triton.",
+        ),
     ] = "127.0.0.1:8001",
 ) -> None:
     """Write a complete Triton model repository, and the gateway's file for it."""
@@ -112,5 +135,8 @@ def _report(built: "Repository") -> None:
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line. What a disk refuses, standard output's too, is told in a line."""
+    try:
+        app()
+    except OSError as error:
+        fail(error)

@@ -8,6 +8,7 @@ import typer
 
 from build_engine.errors import BuildError
 from build_engine.failure import explained
+from build_engine.options import AsJson, ReleaseOption, SpecArgument, address
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
 
 DOES_NOT_FIT = 3
 StageName = Literal["download", "convert", "compile", "repository", "verify"]
-
-SpecArgument = Annotated[str, typer.Argument(help="Name of a shipped spec, or a .yaml file.")]
-ReleaseOption = Annotated[
-    str | None,
-    typer.Option("--tensorrt-llm", help="Version to build with, instead of the spec's."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
 @explained
@@ -110,7 +104,8 @@ def build(
         typer.Option(help="Where Triton sees the repository; where it is when not given."),
     ] = None,
     triton: Annotated[
-        str, typer.Option(help="HOST:PORT at which the gateway finds Triton.")
+        str,
+        typer.Option(callback=address, help="HOST:PORT at which the gateway finds Triton."),
     ] = "127.0.0.1:8001",
 ) -> None:
     """Make an engine and its model repository: download, convert, compile, repository, verify.

@@ -28,7 +28,7 @@ _ADVICE = {
 def fail(error: BuildError | OSError) -> NoReturn:
     """Print an error, with what to do about it where that is known, and end with status 1."""
     typer.secho(f"error: {_told(error)}", fg=typer.colors.RED, err=True)
-    raise typer.Exit(1)
+    raise SystemExit(1)
 
 
 def explained(command: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

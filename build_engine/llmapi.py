@@ -12,6 +12,7 @@ import yaml
 
 from build_engine.errors import BuildError
 from build_engine.files import replacing
+from build_engine.sampling import advised, as_defaults
 from build_engine.spec import EngineSpec
 from build_engine.weights import TokenizerFolder
 
@@ -130,19 +131,22 @@ def write_repository(
         (model / "1" / "model.yaml").write_text(content, encoding="utf-8")
         (model / "tokenizer").mkdir()
         TokenizerFolder.find(tokenizer).write_tokenizer(model / "tokenizer")
-        (staging / "gateway.yaml").write_text(_gateway_file(spec, triton), encoding="utf-8")
+        (staging / "gateway.yaml").write_text(
+            _gateway_file(spec, triton, tokenizer), encoding="utf-8"
+        )
 
 
 def _is_ours(folder: Path) -> bool:
     return (folder / "gateway.yaml").is_file() and (folder / "tensorrt_llm" / "1").is_dir()
 
 
-def _gateway_file(spec: EngineSpec, triton: str) -> str:
+def _gateway_file(spec: EngineSpec, triton: str, tokenizer: Path) -> str:
     entry = {
         "id": spec.model.name,
         "tokenizer": "tensorrt_llm/tokenizer",
         "triton": {"address": triton, "model": "tensorrt_llm"},
         "template": spec.shape.template,
         "max_model_len": spec.limits.max_seq_len,
+        **as_defaults(advised(tokenizer)),
     }
     return yaml.safe_dump({"models": [entry]}, sort_keys=False)

@@ -17,6 +17,7 @@ from build_engine.grammar import tokenizer_info
 from build_engine.manifest import Manifest, ModelFacts, describe, tool_versions
 from build_engine.outcome import EngineFacts, expected_facts
 from build_engine.progress import Progress
+from build_engine.sampling import advised, as_defaults
 from build_engine.spec import EngineSpec, dump_spec
 from build_engine.templates import fill, templates_folder, variables_of
 from build_engine.tensors import fit
@@ -118,14 +119,18 @@ def configs(spec: EngineSpec, place: Place, facts: EngineFacts | None = None) ->
     return fill(fitted, values)
 
 
-def gateway_file(spec: EngineSpec, place: Place) -> str:
-    """Return the models file for the gateway; its tokenizer is relative to it."""
+def gateway_file(spec: EngineSpec, place: Place, tokenizer: Path) -> str:
+    """Return the models file for the gateway; its tokenizer is relative to it.
+
+    `tokenizer` is the folder that may advise how to sample.
+    """
     entry = {
         "id": spec.model.name,
         "tokenizer": TOKENIZER,
         "triton": {"address": place.triton, "model": "tensorrt_llm"},
         "template": spec.shape.template,
         "max_model_len": spec.limits.max_seq_len,
+        **as_defaults(advised(tokenizer)),
     }
     return yaml.safe_dump({"models": [entry]}, sort_keys=False)
 
@@ -150,7 +155,7 @@ def write_models(
     TokenizerFolder.find(tokenizer).write_tokenizer(folder / TOKENIZER)
     if spec.is_guided:
         (folder / GRAMMAR).write_text(json.dumps(tokenizer_info(tokenizer)), encoding="utf-8")
-    (folder / GATEWAY_FILE).write_text(gateway_file(spec, place), encoding="utf-8")
+    (folder / GATEWAY_FILE).write_text(gateway_file(spec, place, tokenizer), encoding="utf-8")
     (folder / SPEC_FILE).write_text(dump_spec(spec), encoding="utf-8")
 
 

@@ -18,6 +18,7 @@ from build_engine.errors import BuildError
 from build_engine.files import locked, place, replacing
 from build_engine.manifest import Manifest, ModelFacts, describe, stamp, tool_versions
 from build_engine.progress import Progress, silent
+from build_engine.sampling import Sampling, as_defaults
 from build_engine.templates import render, templates_folder
 from build_engine.weights import TokenizerFolder, Weights
 
@@ -112,7 +113,9 @@ def _write(
         (config.parent / "1").mkdir(exist_ok=True)  # Triton wants one even where it holds nothing
     (folder / _TOKENIZER).mkdir()
     tokenizer.write_tokenizer(folder / _TOKENIZER)
-    (folder / _GATEWAY_FILE).write_text(_gateway_file(model), encoding="utf-8")
+    (folder / _GATEWAY_FILE).write_text(
+        _gateway_file(model, {**model.sampling, **tokenizer.sampling}), encoding="utf-8"
+    )
     essence = _place_engine(spec, model, folder)
     files = describe(folder, progress)
     facts = ModelFacts(model.id, model.source, files[essence]["sha256"], model.context_length)
@@ -140,12 +143,13 @@ def _place_engine(spec: RepositorySpec, model: Weights | TokenizerFolder, folder
     return f"{_TOKENIZER}/tokenizer.json"
 
 
-def _gateway_file(model: Weights | TokenizerFolder) -> str:
+def _gateway_file(model: Weights | TokenizerFolder, sampling: Sampling) -> str:
     entry = {
         "id": model.id,
         "tokenizer": _TOKENIZER,
         "triton": {"model": TRITON_MODEL},
         "max_model_len": model.context_length,
+        **as_defaults(sampling),
     }
     return yaml.safe_dump({"models": [entry]}, sort_keys=False)
 
@@ -163,6 +167,7 @@ def _inputs(spec: RepositorySpec) -> dict[str, Any]:
         "templates": _digest(templates_folder()),
         "engine": spec.engine,
         "model": _stamps(spec.model) if spec.model else smollm2.WHEEL,
+        "sampling": None if spec.model else smollm2.SAMPLING,
         "tokenizer": _stamps(spec.tokenizer) if spec.tokenizer else None,
         "script": _stamps(spec.script) if spec.script else None,
     }

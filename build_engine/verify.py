@@ -125,5 +125,6 @@ def _grammar(tokenizer: Path, path: Path) -> Iterator[str]:
 
 def _gateway(spec: EngineSpec, place: Place, repository: Path) -> Iterator[str]:
     path = repository / GATEWAY_FILE
-    if not path.is_file() or path.read_text(encoding="utf-8") != gateway_file(spec, place):
+    expected = gateway_file(spec, place, repository / TOKENIZER)
+    if not path.is_file() or path.read_text(encoding="utf-8") != expected:
         yield f"{GATEWAY_FILE} is not what the spec makes it"

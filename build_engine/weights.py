@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from build_engine import smollm2
@@ -11,6 +11,7 @@ from build_engine.errors import BuildError
 from build_engine.gguf import BadGguf, Gguf
 from build_engine.gguf_tokenizer import write_tokenizer
 from build_engine.progress import Progress
+from build_engine.sampling import Sampling, advised
 
 _ARCHITECTURE = "llama"
 _QUANTIZATION = re.compile(r"[.-](i?q\d\w*|b?f16|f32)$", re.IGNORECASE)
@@ -27,6 +28,7 @@ class Weights:
     id: str
     source: str
     context_length: int
+    sampling: Sampling = field(default_factory=dict)
 
     @classmethod
     def find(cls, path: Path | None, progress: Progress) -> "Weights":
@@ -40,7 +42,8 @@ class Weights:
         if architecture != _ARCHITECTURE:
             raise BadGguf(f"{gguf.path} is of architecture {architecture!r}; only 'llama' is built")
         length = gguf.get(f"{_ARCHITECTURE}.context_length", int)
-        return cls(gguf, model_id(_QUANTIZATION.sub("", gguf.path.stem)), source, length)
+        sampling = smollm2.SAMPLING if path is None else {}
+        return cls(gguf, model_id(_QUANTIZATION.sub("", gguf.path.stem)), source, length, sampling)
 
     def write_tokenizer(self, folder: Path) -> None:
         """Write the tokenizer that the GGUF holds as Hugging Face files."""
@@ -68,6 +71,11 @@ class TokenizerFolder:
         known = int(length) if length < _LONGEST_CONTEXT else _USUAL_CONTEXT
         name = path.resolve().name
         return cls(path, model_id(name), name, known)
+
+    @property
+    def sampling(self) -> Sampling:
+        """What its makers advise."""
+        return advised(self.path)
 
     def write_tokenizer(self, folder: Path) -> None:
         """Copy the files that make a tokenizer."""

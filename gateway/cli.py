@@ -214,5 +214,9 @@ def _fail(error: Exception) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line. What a disk refuses, standard output's too, is told in a line."""
+    try:
+        app()
+    except OSError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise SystemExit(1) from error

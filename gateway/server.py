@@ -1,6 +1,7 @@
 """One server process: HTTP and gRPC, each on its port, until a signal says stop."""
 
 import asyncio
+import errno
 import gc
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -31,12 +32,17 @@ def listen(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name may be none that IDNA can write
         listener.close()
-        raise SettingsError(
-            f"cannot listen on {host}:{port} ({error.strerror}): choose another port"
-        ) from error
+        raise SettingsError(_unbound(host, port, error)) from error
     return listener
+
+
+def _unbound(host: str, port: int, error: OSError | UnicodeError) -> str:
+    reason = getattr(error, "strerror", None) or error
+    is_ports = getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
+    advice = "port with --http-port or --grpc-port" if is_ports else "address with --host"
+    return f"cannot listen on {host}:{port} ({reason}): choose another {advice}"
 
 
 def free_port(host: str, port: int) -> int:

@@ -105,6 +105,8 @@ def bench(
         key=os.environ.get(api_key_env, ""),
         key_name=api_key_env,
     )
+    for place in (json_file, plot):
+        check_writable(place)
     report = report_for(options)
     try:
         with suppress(KeyboardInterrupt):
@@ -156,10 +158,22 @@ def save(report: "Report", json_file: Path | None, plot: Path | None) -> None:
     """Write the files that were asked for."""
     from gateway.bench.plot import draw
 
-    if json_file:
-        json_file.write_bytes(report.to_json())
-    if plot:
-        plot.write_text(draw(report))
+    try:
+        if json_file:
+            json_file.write_bytes(report.to_json())
+        if plot:
+            plot.write_text(draw(report))
+    except OSError as error:
+        fail(str(error))
+
+
+def check_writable(file: Path | None) -> None:
+    """Leave, with the reason, where a file that is to be written cannot be; before it matters."""
+    try:
+        if file:
+            file.open("ab").close()
+    except OSError as error:
+        fail(str(error))
 
 
 def fail(message: str) -> NoReturn:

@@ -1,6 +1,7 @@
 """What a newcomer does first: one command, then OpenAI's own client."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,28 @@ def test_a_real_model_answers_a_real_question(stack: Stack, sdk: openai.OpenAI) 
 
     assert "Paris" in (answer.choices[0].message.content or "")
     assert answer.choices[0].finish_reason == "stop"
+
+
+def test_the_first_question_is_answered_sensibly_every_time(
+    stack: Stack, sdk: openai.OpenAI
+) -> None:
+    def ask(seed: int) -> str:
+        return whole(sdk, model=stack.model, messages=QUESTION, max_tokens=32, seed=seed)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(20)))
+
+    assert [answer for answer in answers if "Paris" not in answer] == []
+    assert len(set(answers)) > 1, "nothing was sampled"
+
+
+def test_a_request_that_says_how_to_sample_is_sampled_so(stack: Stack, sdk: openai.OpenAI) -> None:
+    options = {"model": stack.model, "messages": STORY, "max_tokens": 32, "seed": 7}
+
+    answers = [whole(sdk, **options, temperature=0.2, top_p=0.9), whole(sdk, **options)]
+    otherwise = whole(sdk, **options, temperature=2, top_p=1)
+
+    assert answers[0] == answers[1] != otherwise
 
 
 @pytest.mark.parametrize("sampling", [{"temperature": 0}, {"temperature": 0.9, "seed": 7}], ids=str)

@@ -66,7 +66,7 @@ def test_commands_and_repository_of_a_spec_are_as_pinned(name: str) -> None:
     numbers = (*PINNED, *({spec.tensorrt_llm} - set(PINNED)))
     made = [f"# {number}\n{built_with(spec, number)}\n" for number in numbers]
 
-    assert_golden(f"engines/{name}.txt", "\n".join([*made, gateway_file(spec, PLACE)]))
+    assert_golden(f"engines/{name}.txt", "\n".join([*made, gateway_file(spec, PLACE, PLACE.mount)]))
 
 
 @pytest.mark.parametrize("number", PINNED)

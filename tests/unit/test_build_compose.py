@@ -82,7 +82,9 @@ def test_the_gateway_is_told_the_name_and_port_that_triton_has() -> None:
     address = parsed("build")["triton"]
 
     spec = load_spec(parsed("build")["spec"])
-    written = yaml.safe_load(gateway_file(spec, Place(Path("/engines"), address)))
+    written = yaml.safe_load(
+        gateway_file(spec, Place(Path("/engines"), address), Path("/tokenizer"))
+    )
     host, port = written["models"][0]["triton"]["address"].split(":")
     assert host in SERVICES
     assert port in SERVICES[host]["expose"]

@@ -1,0 +1,5 @@
+"""`python -m build_engine`."""
+
+from build_engine.cli import main
+
+main()
