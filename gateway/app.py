@@ -16,25 +16,25 @@ from gateway.models import Models
 from gateway.openai.application import Application
 from gateway.openai.errors import on_client_gone, on_gateway_error, on_http_exception
 from gateway.openai.routes import add_openai_routes
+from gateway.reception import Reception
 from gateway.settings import Settings
 from gateway.telemetry.metrics import metrics_routes
-from gateway.under_way import UnderWay
 
 
 def create_app(
     settings: Settings,
     models: Models,
     connect: Coroutine[Any, Any, None] | None = None,
-    under_way: UnderWay | None = None,
+    reception: Reception | None = None,
 ) -> Application:
     """Return the gateway as an ASGI application that serves `models`.
 
-    `connect` runs in the background from start to stop and fills `models`. What is being answered
-    is counted in `under_way`.
+    `connect` runs in the background from start to stop and fills `models`. Raises SettingsError
+    for keys that cannot be read, where no `reception` is given that has.
     """
     app = Application(
         settings,
-        under_way or UnderWay(),
+        reception or Reception.of(settings),
         title="Triton OpenAI gateway",
         version=__version__,
         lifespan=_lifespan(connect),

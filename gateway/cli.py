@@ -9,6 +9,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from gateway.bench.cli import bench
+from gateway.keys_cli import keys
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,6 +35,15 @@ GrpcPort = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(min=1, show_default="1", help="Processes that share the ports."),
+]
+Keys = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys", dir_okay=False, help="File of keys, see `gateway keys`; callers need one then."
+    ),
+]
+Open = Annotated[
+    bool, typer.Option("--open", help="Serve without keys on addresses that others can reach.")
 ]
 Host = Annotated[str | None, typer.Option(show_default="127.0.0.1", help="Address to bind.")]
 
@@ -82,6 +92,8 @@ def up(
         ),
     ] = None,
     host: Host = None,
+    keys_file: Keys = None,
+    is_open: Open = False,
 ) -> None:
     """Bring up everything on this machine: a model repository, a real Triton, the gateway.
 
@@ -92,7 +104,13 @@ def up(
 
     try:
         settings = load_settings(
-            port=http_port, host=host, grpc_host=host, grpc_port=grpc_port, workers=1
+            port=http_port,
+            host=host,
+            grpc_host=host,
+            grpc_port=grpc_port,
+            workers=1,
+            keys_file=keys_file,
+            open=is_open or None,
         )
         Stack(settings, repository, engine, triton_grpc_port).run()
     except (SettingsError, UpFailed, OSError) as error:
@@ -138,6 +156,8 @@ def serve(
     http_port: HttpPort = None,
     grpc_port: GrpcPort = None,
     workers: Workers = None,
+    keys_file: Keys = None,
+    is_open: Open = False,
 ) -> None:
     """Run the gateway alone, in front of any Triton."""
     from gateway.launch import launch
@@ -154,7 +174,13 @@ def serve(
 
     try:
         settings = load_settings(
-            port=http_port, host=host, grpc_host=host, grpc_port=grpc_port, workers=workers
+            port=http_port,
+            host=host,
+            grpc_host=host,
+            grpc_port=grpc_port,
+            workers=workers,
+            keys_file=keys_file,
+            open=is_open or None,
         )
         if models is not None:
             launch(settings, load_models_file(models).models)
@@ -206,6 +232,7 @@ def render(
 
 
 app.command()(bench)
+app.add_typer(keys, name="keys")
 
 
 def _fail(error: Exception) -> NoReturn:

@@ -11,6 +11,7 @@ from gateway.prompt.context import Context
 from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.tokenizer import Tokenizer
 from gateway.telemetry.lengths import LengthTrace
+from gateway.traffic.caller import caller
 
 COUNTABLE = 4
 """The contexts that text may fill, or ids, that are only turned into each other."""
@@ -105,14 +106,22 @@ class Models:
         for name in names:
             self._waiting[name] = reason
 
+    def shown(self) -> list[Model]:
+        """Return the models that the caller may use."""
+        who = caller.get()
+        return [model for model in self if who.may_use(model.names)]
+
     def find(self, name: str) -> Model:
         """Return the model by that id or alias.
 
-        Raises ModelNotFound, or EngineUnavailable for one that is still expected.
+        Raises ModelNotFound, also for one that is not for the caller, or EngineUnavailable for one
+        that is still expected.
         """
-        if model := self._by_name.get(name):
+        who = caller.get()
+        model = self._by_name.get(name)
+        if model and who.may_use(model.names):
             return model
-        if name in self._waiting:
+        if name in self._waiting and who.may_use((name,)):
             raise EngineUnavailable(f"The model {name!r} is not ready yet.", retry_after_s=5)
         raise ModelNotFound(f"The model {name!r} does not exist.", param="model")
 

@@ -7,17 +7,18 @@ from socket import socket
 import structlog
 import uvloop
 
+from gateway.access import Access, check_reach
 from gateway.app import create_app
 from gateway.blueprints import Blueprint, load_blueprint
 from gateway.keeper import run_keepers, start_keepers
 from gateway.memory import set_limits, trim
 from gateway.models import Models
+from gateway.reception import Reception
 from gateway.rpc.server import RpcServer
 from gateway.server import free_port, listen, reserved_ports, serve
 from gateway.settings import ModelSettings, Settings, SettingsError
 from gateway.telemetry.logs import configure_logs
 from gateway.triton.contract import ContractMismatch
-from gateway.under_way import UnderWay
 from gateway.workers.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
@@ -32,14 +33,16 @@ def run(settings: Settings, model_settings: Sequence[ModelSettings]) -> None:
     """
     configure_logs(settings.log_level, settings.log_format)
     set_limits()
+    access = Access(settings)
+    check_reach(settings, access)
     if settings.workers > 1:
         with reserved_ports(settings) as shared:
-            _run_workers(shared, _load(shared, model_settings))
+            _run_workers(shared, access, _load(shared, model_settings))
         return
     listener = listen(settings.host, settings.port)
     grpc_port = free_port(settings.grpc_host, settings.grpc_port)
     alone = settings.model_copy(update={"grpc_port": grpc_port})
-    uvloop.run(_serve(alone, _load(alone, model_settings), listener))
+    uvloop.run(_serve(alone, access, _load(alone, model_settings), listener))
 
 
 def _load(settings: Settings, model_settings: Sequence[ModelSettings]) -> list[Blueprint]:
@@ -48,7 +51,7 @@ def _load(settings: Settings, model_settings: Sequence[ModelSettings]) -> list[B
     return blueprints
 
 
-def _run_workers(settings: Settings, blueprints: Sequence[Blueprint]) -> None:
+def _run_workers(settings: Settings, access: Access, blueprints: Sequence[Blueprint]) -> None:
     """Serve with several workers, which are forks: the models are loaded, and in memory, once.
 
     Nothing before may have started a thread, an event loop or gRPC's core: forks would lose them.
@@ -63,23 +66,24 @@ def _run_workers(settings: Settings, blueprints: Sequence[Blueprint]) -> None:
         async def tell() -> None:
             serves()
 
-        uvloop.run(_serve(settings, blueprints, listener, tell))
+        uvloop.run(_serve(settings, access, blueprints, listener, tell))
 
     Supervisor(settings.workers, work, settings.drain_s).run()
 
 
 async def _serve(
     settings: Settings,
+    access: Access,
     blueprints: Sequence[Blueprint],
     listener: socket,
     alongside: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     models = Models()
-    under_way = UnderWay()
-    rpc = RpcServer(settings, models, settings.grpc_port, under_way)
+    reception = Reception(access)
+    rpc = RpcServer(settings, models, settings.grpc_port, reception)
     try:
         keepers = await start_keepers(models, blueprints)
     except ContractMismatch as error:
         raise SettingsError(str(error)) from error
-    app = create_app(settings, models, run_keepers(keepers), under_way)
+    app = create_app(settings, models, run_keepers(keepers), reception)
     await serve(app, listener, settings, rpc, alongside)

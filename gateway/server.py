@@ -95,6 +95,7 @@ async def serve(
     gc.set_threshold(GC_THRESHOLD)
     gc.enable()
     companions = [asyncio.ensure_future(watch_open_files()), asyncio.ensure_future(keep_trimmed())]
+    companions.append(asyncio.ensure_future(app.reception.access.watch()))
     if alongside:
         companions.append(asyncio.ensure_future(alongside()))
     server = HttpServer(config, app.under_way, settings.drain_s, rpc.stop)

@@ -52,6 +52,26 @@ class Settings(BaseSettings):
         1024, gt=0, description="gRPC connections at once, of each process."
     )
 
+    # Who gets in
+    keys_file: Path | None = Field(
+        None, description="YAML file of keys, which `gateway keys` writes; callers need one then."
+    )
+    keys_secret_file: Path | None = Field(
+        None, description="What the hashes in it are keyed with; by default KEYS_FILE.secret."
+    )
+    jwt_keys: str = Field("", description="File or URL of a JWKS; tokens it signed are keys too.")
+    jwt_audience: str = Field("", description="What `aud` of a token must name, if set.")
+    jwt_issuer: str = Field("", description="What `iss` of a token must be, if set.")
+    open: bool = Field(
+        False, description="Serve without keys, also on addresses that others reach."
+    )
+    metrics_without_key: bool = Field(
+        False, description="Show /metrics to everybody; otherwise it needs the key of an admin."
+    )
+    grpc_reflection: Literal["auto", "on", "off"] = Field(
+        "auto", description="Whether gRPC tells its methods; auto is on loopback alone."
+    )
+
     # How many serve
     workers: int = Field(1, ge=1, description="Processes of `gateway serve` that share its ports.")
 

@@ -14,11 +14,11 @@ import uvloop
 from gateway.app import create_app
 from gateway.generation import Generation, Item
 from gateway.models import Models
+from gateway.reception import Reception
 from gateway.rpc.server import RpcServer
 from gateway.server import free_port, listen, serve, url_of
 from gateway.settings import Settings
 from gateway.telemetry.logs import configure_logs
-from gateway.under_way import UnderWay
 from tests.fakes import FakeEngine, stop, text, tiny_model
 
 
@@ -40,11 +40,12 @@ def main() -> None:
     """Serve until a signal says stop."""
     settings = Settings()
     configure_logs(settings.log_level, settings.log_format)
-    models, under_way = Models([tiny_model(HangingEngine([text("Hi"), stop()]))]), UnderWay()
+    models = Models([tiny_model(HangingEngine([text("Hi"), stop()]))])
+    reception = Reception.of(settings)
     grpc_port = free_port(settings.grpc_host, settings.grpc_port)
-    rpc = RpcServer(settings, models, grpc_port, under_way)
+    rpc = RpcServer(settings, models, grpc_port, reception)
     listener = listen(settings.host, settings.port)
-    app = create_app(settings, models, under_way=under_way)
+    app = create_app(settings, models, reception=reception)
 
     async def announce() -> None:
         while not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):  # noqa: ASYNC110

@@ -24,6 +24,7 @@ from build_engine.errors import BuildError
 from build_engine.manifest import MANIFEST, Manifest
 from build_engine.repository import Engine, Repository, RepositorySpec, build
 from gateway import __version__
+from gateway.access import Access, check_reach
 from gateway.app import create_app
 from gateway.blueprints import Blueprint, load_blueprint
 from gateway.embedded.platform import PlatformUnsupported
@@ -33,11 +34,11 @@ from gateway.errors import EngineUnavailable
 from gateway.keeper import keep_models
 from gateway.memory import set_limits
 from gateway.models import Models
+from gateway.reception import Reception
 from gateway.rpc.server import RpcServer
 from gateway.server import free_port, listen, serve, url_of
 from gateway.settings import ModelSettings, Settings, TritonSettings, load_models_file
 from gateway.telemetry.logs import configure_logs
-from gateway.under_way import UnderWay
 
 READY_TIMEOUT_S = 180.0
 POLL_S = 0.02
@@ -72,13 +73,15 @@ class Stack:
 
     def _run(self, stack: contextlib.ExitStack) -> None:
         console = Console(stderr=True)
+        access = Access(self.settings)
+        check_reach(self.settings, access)
         listener = stack.enter_context(
             contextlib.closing(listen(self.settings.host, self.settings.port))
         )
         models = Models()
         grpc_port = free_port(self.settings.grpc_host, self.settings.grpc_port)
-        under_way = UnderWay()
-        rpc = RpcServer(self.settings, models, grpc_port, under_way)
+        reception = Reception(access)
+        rpc = RpcServer(self.settings, models, grpc_port, reception)
         repository = self._build()
         folder = stack.enter_context(_log_folder())
         triton = stack.enter_context(self._triton(repository, folder / "tritonserver.log"))
@@ -86,7 +89,7 @@ class Stack:
             loading = pool.submit(self._load_blueprints, repository, triton.grpc_address)
             triton.wait_ready(READY_TIMEOUT_S)
             blueprints = loading.result()
-        app = create_app(self.settings, models, keep_models(models, blueprints), under_way)
+        app = create_app(self.settings, models, keep_models(models, blueprints), reception)
 
         async def announce() -> None:
             await _until_ready(models)

@@ -3,7 +3,6 @@
 A browser lets any page send requests to any address, this machine's own among them.
 """
 
-import ipaddress
 import socket
 from collections.abc import Mapping
 
@@ -11,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from gateway.errors import ForeignOrigin, GatewayError, Misdirected
+from gateway.hosts import is_address, is_loopback
 from gateway.settings import Settings, listed
 
 ANY = "*"
@@ -32,7 +32,7 @@ class Visitors:
     def __init__(self, settings: Settings) -> None:
         self._origins = frozenset(listed(settings.cors_origins))
         self._hosts = frozenset(listed(settings.allowed_hosts))
-        self._is_any_host = ANY in self._hosts or not (self._hosts or _is_loopback(settings.host))
+        self._is_any_host = ANY in self._hosts or not (self._hosts or is_loopback(settings.host))
         self._known: set[str] = set()
 
     def objection(self, headers: Mapping[str, str]) -> GatewayError | None:
@@ -88,19 +88,7 @@ def _is_own(name: str) -> bool:
     """Tell whether a name cannot be another site's."""
     if "." not in name or name.endswith(OWN_SUFFIXES) or name == socket.gethostname().lower():
         return True
-    return _is_address(name)
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+    return is_address(name)
 
 
 def _name(host: str) -> str:

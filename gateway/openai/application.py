@@ -6,17 +6,24 @@ from typing import Any
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.errors import GatewayError
+from gateway.errors import Forbidden, GatewayError
 from gateway.http.disconnect import ClientGone
 from gateway.http.exchange import HEADERS, Exchange
 from gateway.http.paths import tidied
 from gateway.http.visitors import Visitors, with_cors
 from gateway.openai.errors import error_response, gone_response
 from gateway.openai.reference import DocumentedApp
+from gateway.reception import Reception
 from gateway.settings import Settings
-from gateway.under_way import UnderWay
+from gateway.traffic.caller import caller
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+KEYLESS = frozenset({"/health", "/health/live", "/health/ready", "/ping"})
+"""What those ask who have no key: orchestrators and load balancers."""
+
+METRICS, ADMIN = "/metrics", "/admin/"
+"""What tells of all callers, and so is for admins."""
 
 
 class Application(DocumentedApp):
@@ -26,9 +33,11 @@ class Application(DocumentedApp):
     paths that generate, and neither is middleware: it belongs around this application.
     """
 
-    def __init__(self, settings: Settings, under_way: UnderWay, **options: Any) -> None:
+    def __init__(self, settings: Settings, reception: Reception, **options: Any) -> None:
         super().__init__(redirect_slashes=False, **options)
-        self.under_way = under_way
+        self.reception = reception
+        self.under_way = reception.under_way
+        self._keyless = KEYLESS | ({METRICS} if settings.metrics_without_key else set())
         self._visitors = Visitors(settings)
         self._welcomed = with_cors(self._answer, settings)
         self._generating: dict[str, Endpoint] = {}
@@ -52,6 +61,11 @@ class Application(DocumentedApp):
             await self._welcomed(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._admit(scope)
+        except GatewayError as error:
+            await error_response(error)(scope, receive, send)
+            return
         endpoint = self._generating.get(scope["path"])
         if endpoint is None and tidied(scope):
             endpoint = self._generating.get(scope["path"])
@@ -67,3 +81,13 @@ class Application(DocumentedApp):
             await error_response(error)(scope, receive, send)
         except ClientGone:
             await gone_response()(scope, receive, send)
+
+    async def _admit(self, scope: Scope) -> None:
+        """Note whose request this is. Raises Unauthorized, Forbidden."""
+        path = scope["path"].rstrip("/") or "/"
+        if path in self._keyless:
+            return
+        who = await self.reception.access.admit(scope[HEADERS])
+        caller.set(who)
+        if (path == METRICS or path.startswith(ADMIN)) and not who.is_admin:
+            raise Forbidden("This needs the key of an admin.")

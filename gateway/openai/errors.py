@@ -1,5 +1,7 @@
 """Failures on OpenAI's wire: the body, the status, the headers that steer a client's retries."""
 
+import math
+
 import orjson
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
@@ -10,6 +12,7 @@ from gateway.errors import (
     MethodNotAllowed,
     NotFound,
     RequestTimeout,
+    Unauthorized,
     UnsupportedMediaType,
 )
 from gateway.openai.shapes import error_object
@@ -18,12 +21,15 @@ from gateway.openai.shapes import error_object
 def error_response(error: GatewayError) -> Response:
     """Return ErrorResponse with the error's status, `x-should-retry` and `Retry-After`."""
     headers = {"x-should-retry": "true" if error.retry else "false"}
+    if error.status == Unauthorized.status:
+        headers["WWW-Authenticate"] = "Bearer"  # RFC 6750, 3
     if error.status == RequestTimeout.status:
         headers["Connection"] = "close"  # the rest of the body is not waited for
     if error.status == UnsupportedMediaType.status:
         headers |= {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
     if error.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+        headers["retry-after-ms"] = str(max(1, round(error.retry_after_s * 1000)))
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     return Response(
         orjson.dumps(error_object(error)),
         status_code=error.status,

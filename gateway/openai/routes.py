@@ -125,7 +125,7 @@ def model_routes(models: Models) -> APIRouter:
 
     @router.get("/models", responses=answers(ModelList))
     async def list_models() -> Response:
-        return _json({"object": "list", "data": [model_object(model) for model in models]})
+        return _json({"object": "list", "data": [model_object(model) for model in models.shown()]})
 
     @router.get("/models/{model_id:path}", responses=answers(ModelAnswer, errors=(404, 500, 503)))
     async def retrieve_model(model_id: ModelPath) -> Response:

@@ -10,12 +10,12 @@ from gateway.models import Models
 from gateway.openai.chat import chat_head, chat_reply, collect_chat, echo_events
 from gateway.openai.chat_task import ChatTask, parse_chat
 from gateway.output.events import Event
+from gateway.reception import Reception
 from gateway.reply import Reply
 from gateway.rpc.answers import chat_completion, chat_event, usage_message
 from gateway.rpc.bodies import chat_body, read_message
 from gateway.rpc.exchange import exchange, open_stream
 from gateway.settings import Settings
-from gateway.under_way import UnderWay
 from gateway.v1.chat_pb2 import (
     ChatCompletion,
     ChatCompletionEvent,
@@ -29,21 +29,21 @@ from gateway.v1.chat_pb2_grpc import ChatServiceServicer
 class ChatService(ChatServiceServicer):
     """Chats, whole and streamed. Requests come as bytes, and are looked at before parsed."""
 
-    def __init__(self, settings: Settings, models: Models, under_way: UnderWay) -> None:
+    def __init__(self, settings: Settings, models: Models, reception: Reception) -> None:
         self._strict = settings.strict
         self._models = models
-        self._under_way = under_way
+        self._reception = reception
 
     async def CreateChatCompletion(self, raw: bytes, context: Any) -> ChatCompletion:
         async with exchange(
-            "CreateChatCompletion", ChatCompletionRequest, context, self._under_way
+            "CreateChatCompletion", ChatCompletionRequest, context, self._reception
         ):
             task = await self._task(raw, is_stream=False)
             return chat_completion(await collect_chat(task, await chat_reply(task)))
 
     async def StreamChatCompletion(self, raw: bytes, context: Any) -> None:
         async with exchange(
-            "StreamChatCompletion", ChatCompletionRequest, context, self._under_way
+            "StreamChatCompletion", ChatCompletionRequest, context, self._reception
         ) as request_id:
             task = await self._task(raw, is_stream=True)
             reply = await chat_reply(task)

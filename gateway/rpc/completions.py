@@ -16,12 +16,12 @@ from gateway.openai.completions import (
     total_usage,
 )
 from gateway.openai.merge import merged
+from gateway.reception import Reception
 from gateway.reply import Reply
 from gateway.rpc.answers import completion, completion_choice, usage_message
 from gateway.rpc.bodies import completion_body, read_message
 from gateway.rpc.exchange import exchange, open_stream
 from gateway.settings import Settings
-from gateway.under_way import UnderWay
 from gateway.v1.completion_pb2 import (
     Completion,
     CompletionEvent,
@@ -35,19 +35,19 @@ from gateway.v1.completion_pb2_grpc import CompletionServiceServicer
 class CompletionService(CompletionServiceServicer):
     """Text completions, whole and streamed. Requests come as bytes, as chats do."""
 
-    def __init__(self, settings: Settings, models: Models, under_way: UnderWay) -> None:
+    def __init__(self, settings: Settings, models: Models, reception: Reception) -> None:
         self._strict = settings.strict
         self._models = models
-        self._under_way = under_way
+        self._reception = reception
 
     async def CreateCompletion(self, raw: bytes, context: Any) -> Completion:
-        async with exchange("CreateCompletion", CompletionRequest, context, self._under_way):
+        async with exchange("CreateCompletion", CompletionRequest, context, self._reception):
             task = await self._task(raw, is_stream=False)
             return completion(await collect_completion(task, await completion_replies(task)))
 
     async def StreamCompletion(self, raw: bytes, context: Any) -> None:
         async with exchange(
-            "StreamCompletion", CompletionRequest, context, self._under_way
+            "StreamCompletion", CompletionRequest, context, self._reception
         ) as request_id:
             task = await self._task(raw, is_stream=True)
             replies = await completion_replies(task)

@@ -16,35 +16,40 @@ from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
 
 from gateway.errors import GatewayError
 from gateway.origin import REQUEST_ID, arrive
+from gateway.reception import Reception
 from gateway.rpc.errors import retry_pushback, rich_status, status_code
-from gateway.under_way import UnderWay, stopping
+from gateway.traffic.caller import caller
+from gateway.under_way import stopping
 
 log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
 async def exchange(
-    method: str, request: Message | type[Message], context: Any, under_way: UnderWay
+    method: str, request: Message | type[Message], context: Any, reception: Reception
 ) -> AsyncIterator[str]:
     """Serve one call inside; yields its id, which the caller finds in the trailing metadata.
 
-    A GatewayError becomes its status; anything else that is raised is logged with its traceback
-    and becomes an INTERNAL with a fixed message. The deadline and the trace context of the call
-    are those of all that is asked of Triton for it.
+    Whose call it is is known by then, or it is refused. A GatewayError becomes its status;
+    anything else that is raised is logged with its traceback and becomes an INTERNAL with a fixed
+    message. The deadline and the trace context of the call are those of all that is asked of
+    Triton for it.
     """
     request_id = _origin(context)
     started = time.perf_counter()
     code = grpc.StatusCode.OK
+    under_way = reception.under_way
     under_way.enter()
     try:
+        caller.set(await reception.access.admit(dict(context.invocation_metadata())))
         yield request_id
     except GatewayError as error:
         code = status_code(error)
-        await _abort(context, error, request, request_id)
+        await refuse(context, error, request, request_id)
     except asyncio.CancelledError:
         if under_way.is_over:
             code = grpc.StatusCode.UNAVAILABLE
-            await _abort(context, stopping(), request, request_id)
+            await refuse(context, stopping(), request, request_id)
         code = grpc.StatusCode.CANCELLED
         raise
     except grpc.aio.InternalError:
@@ -54,7 +59,7 @@ async def exchange(
         code = grpc.StatusCode.INTERNAL
         log.exception("request_failed")
         failure = GatewayError("The server failed to handle this request.")
-        await _abort(context, failure, request, request_id)
+        await refuse(context, failure, request, request_id)
     finally:
         under_way.leave()
         duration_ms = round((time.perf_counter() - started) * 1000, 1)
@@ -70,9 +75,10 @@ def _origin(context: Any) -> str:
     return request_id
 
 
-async def _abort(
+async def refuse(
     context: Any, error: GatewayError, request: Message | type[Message], request_id: str
 ) -> None:
+    """End a call with an error. Raises what the server takes for that."""
     status = rich_status(error, cast(Descriptor, request.DESCRIPTOR), request_id)
     trailers = (
         (GRPC_DETAILS_METADATA_KEY, status.SerializeToString()),

@@ -123,8 +123,14 @@ def test_every_service_has_one_profile_and_an_image_or_a_target_to_build(service
 
 
 def test_volumes_are_declared_and_dependencies_are_services() -> None:
-    used = {mount.split(":")[0] for facts in SERVICES.values() for mount in facts["volumes"]}
+    mounts = {
+        _DEFAULTED.sub(r"\2", mount) for facts in SERVICES.values() for mount in facts["volumes"]
+    }
+    used = {mount.split(":")[0] for mount in mounts if not mount.startswith("./")}
+    folders = [ROOT / mount.split(":")[0] for mount in mounts if mount.startswith("./")]
 
+    assert folders
+    assert all(folder.is_dir() for folder in folders)
     assert used == COMPOSE["volumes"].keys()
     assert {"build", "triton"} == {
         name for facts in SERVICES.values() for name in facts.get("depends_on", {})
