@@ -30,7 +30,7 @@ TOKENIZER = "tensorrt_llm/tokenizer"
 GRAMMAR = "tensorrt_llm/xgrammar_tokenizer_info.json"
 SPEC_FILE = "engine.yaml"
 GATEWAY_FILE = "gateway.yaml"
-# Left for the backend to decide: what belongs to other models or to the stand-ins; and sizes of
+# Left for the backend to decide: what belongs to other models or to engines in Python; and sizes of
 # which the default is all there is.
 UNSET = frozenset(
     {

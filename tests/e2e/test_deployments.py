@@ -68,7 +68,7 @@ def llmapi_repository(folder: Path, tokenizer: Path) -> Path:
     """Return a model repository whose one model simulates NVIDIA's llmapi model."""
     version = folder / "tensorrt_llm/1"
     shutil.copytree(ROOT / "tests/models/llmapi", version.parent)
-    shutil.copytree(ROOT / "model_repository/tensorrt_llm/1/stand_in", version / "stand_in")
+    shutil.copytree(ROOT / "model_repository/tensorrt_llm/1/backend", version / "backend")
     shutil.copytree(tokenizer, version / "tokenizer")
     shutil.copy(ROOT / "tests/e2e/script.json", version / "simulator.json")
     return folder

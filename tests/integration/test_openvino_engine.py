@@ -7,10 +7,10 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from stand_in.contract import Guide, Refused, Request
-from stand_in.loop import Loop
-from stand_in.openvino_engine import OpenVinoEngine
-from stand_in.responses import Delta
+from backend.contract import Guide, Refused, Request
+from backend.engines.openvino.engine import OpenVinoEngine
+from backend.loop import Loop
+from backend.responses import Delta
 
 from build_engine.repository import Repository
 
@@ -70,7 +70,7 @@ def prompt_of(seed: str, num_tokens: int) -> tuple[int, ...]:
 
 def answer(engine: OpenVinoEngine, key: int, prompt: tuple[int, ...]) -> list[int]:
     """The likeliest tokens after a prompt, whatever else the engine is doing."""
-    engine.start(key, Request(id="", input_ids=prompt, max_tokens=6), 0)
+    engine.start([key], Request(id="", input_ids=prompt, max_tokens=6))
     ids: list[int] = []
     while len(ids) < 6:
         ids += [token for gained in engine.step() if gained.key == key for token in gained.ids]
@@ -80,8 +80,8 @@ def answer(engine: OpenVinoEngine, key: int, prompt: tuple[int, ...]) -> list[in
 
 def abandon(engine: OpenVinoEngine, key: int, prompt: tuple[int, ...]) -> None:
     """Leave a prompt after a step that another, shorter one shares, so amid a block."""
-    engine.start(key, Request(id="", input_ids=prompt_of(f"short {key}", 5), max_tokens=4), 0)
-    engine.start(key + 1, Request(id="", input_ids=prompt, max_tokens=4), 0)
+    engine.start([key], Request(id="", input_ids=prompt_of(f"short {key}", 5), max_tokens=4))
+    engine.start([key + 1], Request(id="", input_ids=prompt, max_tokens=4))
     engine.step()
     engine.stop(key)
     engine.stop(key + 1)
@@ -103,7 +103,7 @@ def test_prompts_answer_as_on_a_fresh_engine_after_fifty_abandoned_ones(
 
 def test_a_sequence_stopped_amid_its_prompt_ends_with_that_prompt(engine: OpenVinoEngine) -> None:
     prompt = prompt_of("amid", 3 * CHUNK_TOKENS)
-    engine.start(1, Request(id="", input_ids=prompt, max_tokens=4000), 0)
+    engine.start([1], Request(id="", input_ids=prompt, max_tokens=4000))
     engine.step()
     engine.stop(1)
     num_steps = 0
@@ -120,7 +120,7 @@ def test_a_sequence_stopped_before_its_prompt_or_behind_a_token_ends_at_once(
 ) -> None:
     for key in (1, 2):
         prompt = prompt_of(f"ends {key}", 2 * CHUNK_TOKENS)
-        engine.start(key, Request(id="", input_ids=prompt, max_tokens=4000), 0)
+        engine.start([key], Request(id="", input_ids=prompt, max_tokens=4000))
     engine.step()
     engine.stop(2)
     while not engine.step():

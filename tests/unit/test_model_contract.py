@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from stand_in.contract import (
+from backend.contract import (
     Guide,
     Limits,
     Refused,
@@ -15,6 +14,7 @@ from stand_in.contract import (
     parse,
     words,
 )
+from numpy.typing import NDArray
 
 LIMITS = Limits(max_seq_len=32)
 

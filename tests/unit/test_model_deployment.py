@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stand_in.contract import Limits
-from stand_in.deployment import Deployment, Misconfigured
+from backend.contract import Limits
+from backend.deployment import Deployment, Misconfigured
 
 
 def config(**parameters: str) -> str:

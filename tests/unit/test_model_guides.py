@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from stand_in.contract import Guide, Refused
-from stand_in.guide_size import MAX_GUIDE_BYTES, check_size, is_cheap
-from stand_in.guide_verdicts import Verdicts
+from backend.contract import Guide, Refused
+from backend.engines.openvino.guide_size import MAX_GUIDE_BYTES, check_size, is_cheap
+from backend.engines.openvino.guide_verdicts import Verdicts
 
 
 def schema(value: object) -> Guide:

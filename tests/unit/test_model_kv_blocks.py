@@ -1,7 +1,7 @@
 """Blocks of the KV cache are counted before a prompt is begun."""
 
 import pytest
-from stand_in.kv_blocks import KvBlocks
+from backend.engines.openvino.kv_blocks import KvBlocks
 
 
 @pytest.mark.parametrize(

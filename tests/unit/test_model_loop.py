@@ -1,15 +1,15 @@
 """The loop admits, steps and answers; its engine and its callers are scripted."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from stand_in.contract import Guide, Refused, Request, Tensors
-from stand_in.engine import Progress
-from stand_in.generation import Cancelled, QueueFull
-from stand_in.loop import Load, Loop
-from stand_in.responses import Delta
+from backend.contract import Guide, Refused, Request, Tensors
+from backend.engine import Progress
+from backend.generation import Cancelled, QueueFull
+from backend.loop import Load, Loop
+from backend.responses import Delta
 
 PATIENCE_S = 5
 GOOD, BAD, KNOWN_BAD = Guide("regex", "good"), Guide("regex", "bad"), Guide("regex", "known")
@@ -56,10 +56,10 @@ class ScriptedEngine:
     def close(self) -> None:
         self.may_prepare.set()
 
-    def start(self, key: int, request: Request, index: int) -> None:
+    def start(self, keys: Sequence[int], request: Request) -> None:
         if request.input_ids == (0,):
             raise Refused("zero cannot start")
-        self.active[key] = list(request.input_ids)
+        self.active |= {key: list(request.input_ids) for key in keys}
 
     def step(self) -> Iterator[Progress]:
         self.may_step.wait(0.01)
@@ -68,8 +68,11 @@ class ScriptedEngine:
             token = ids.pop(0)
             if token == 13:
                 raise RuntimeError("the step went wrong")
-            error = "no room" if token == 99 else ""
+            error = RuntimeError("no room") if token == 99 else None
             yield Progress(key, [token], [-0.5], is_finished=not ids, error=error)
+
+    def wake(self) -> None:
+        pass
 
     def _leave(self) -> None:
         if self.leaving:

@@ -1,7 +1,7 @@
 """Which sequences may stand within a block of the KV cache."""
 
 import pytest
-from stand_in.prefill import Prefills
+from backend.engines.openvino.prefill import Prefills
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stand_in.contract import Request
-from stand_in.responses import Delta, PerfMetrics, tensors
+from backend.contract import Request
+from backend.responses import Delta, PerfMetrics, tensors
 
 METRICS = PerfMetrics(1, 2, 3, 4, kv_cache_reused_blocks=5)
 

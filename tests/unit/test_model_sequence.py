@@ -1,8 +1,8 @@
 """What belongs to an answer, of the tokens an engine generates."""
 
 import pytest
-from stand_in.contract import Request
-from stand_in.sequence import Sequence
+from backend.contract import Request
+from backend.sequence import Sequence
 
 TOKENS = [5, 6, 7, 8, 9, 10]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from stand_in.contract import Refused, Request
-from stand_in.simulator import Clock, Simulator
+from backend.contract import Refused, Request
+from backend.engines.simulated.simulator import Clock, Simulator
 
 
 class Hands:
@@ -41,12 +41,14 @@ def asking(*ids: int, max_tokens: int = 8, **options: Any) -> Request:
 
 
 def first_tokens(engine: Simulator, request: Request, count: int, index: int = 0) -> list[int]:
-    engine.start(1, request, index)
+    keys = range(index + 1)
+    engine.start(keys, request)
     steps = itertools.chain.from_iterable(
-        progress.ids for _ in range(count) for progress in engine.step()
+        gained.ids for _ in range(count) for gained in engine.step() if gained.key == index
     )
     tokens = list(itertools.islice(steps, count))
-    engine.stop(1)
+    for key in keys:
+        engine.stop(key)
     return tokens
 
 
@@ -106,8 +108,8 @@ def test_sequences_and_their_tokens_must_fit(tmp_path: Path) -> None:
     engine = simulator(tmp_path, max_num_seqs=3, cost={"kv_capacity_tokens": 25})
 
     assert engine.has_room(asking(1, 2))
-    engine.start(1, asking(1, 2), 0)
-    engine.start(2, asking(1, 2), 0)
+    engine.start([1], asking(1, 2))
+    engine.start([2], asking(1, 2))
     assert not engine.has_room(asking(1, 2))
     assert engine.has_room(asking(1, 2, max_tokens=3))
     assert not engine.has_room(asking(1, max_tokens=1, num_return_sequences=2))
@@ -145,7 +147,7 @@ def test_four_steps_take_what_the_cost_model_says(
     hands = Hands()
     engine = simulator(tmp_path, hands=hands, cost=cost)
     for key in range(sequences):
-        engine.start(key, asking(1, 2, 3, 4), 0)
+        engine.start([key], asking(1, 2, 3, 4))
 
     for _ in range(4):
         list(engine.step())
@@ -156,7 +158,7 @@ def test_four_steps_take_what_the_cost_model_says(
 def test_sending_late_does_not_slow_the_pace(tmp_path: Path) -> None:
     hands = Hands()
     engine = simulator(tmp_path, hands=hands, cost={"step_s": 0.03})
-    engine.start(1, asking(1), 0)
+    engine.start([1], asking(1))
 
     for _ in range(4):
         list(engine.step())

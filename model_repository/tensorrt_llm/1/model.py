@@ -1,7 +1,4 @@
-"""The stand-in for TensorRT-LLM as a model of Triton's Python backend.
-
-The engine is the parameter `engine`: `openvino` (a real model on the CPU) or `simulated`.
-"""
+"""The `tensorrt_llm` model of Triton's Python backend; its parameter `engine` names the engine."""
 
 import functools
 import sys
@@ -13,11 +10,11 @@ import triton_python_backend_utils as pb_utils
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from stand_in import contract, responses
-from stand_in.deployment import Deployment
-from stand_in.gauges import RequestGauges
-from stand_in.generation import Cancelled, QueueFull
-from stand_in.loop import Loop
+from backend import contract, responses
+from backend.deployment import Deployment
+from backend.gauges import RequestGauges
+from backend.generation import Cancelled, QueueFull
+from backend.loop import Loop
 
 
 class TritonPythonModel:

@@ -1,6 +1,6 @@
 """A simulator of NVIDIA's llmapi model: text in, all text so far out, by the stand-in's script.
 
-Tests put the package `stand_in`, a tokenizer folder and simulator.json beside this file.
+Tests put the package `backend`, a tokenizer folder and simulator.json beside this file.
 """
 
 import sys
@@ -13,11 +13,11 @@ from tokenizers import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from stand_in.contract import Request
-from stand_in.generation import Cancelled
-from stand_in.loop import Loop
-from stand_in.responses import Delta
-from stand_in.simulator import Simulator
+from backend.contract import Request
+from backend.engines.simulated.simulator import Simulator
+from backend.generation import Cancelled
+from backend.loop import Loop
+from backend.responses import Delta
 
 HERE = Path(__file__).parent
 MAX_SEQ_LEN = 2048

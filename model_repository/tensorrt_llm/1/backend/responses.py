@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stand_in.contract import Request
+from backend.contract import Request
 
 
 @dataclass

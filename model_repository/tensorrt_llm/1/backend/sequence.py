@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from stand_in.contract import Request
+from backend.contract import Request
 
 
 @dataclass

@@ -9,7 +9,7 @@ import openvino
 import openvino_genai
 from openvino import opset13 as ops
 
-from stand_in.contract import Guide, Refused
+from backend.contract import Guide, Refused
 
 # Any JSON object or array, which is what TensorRT-LLM's own JSON guide accepts.
 _ANY_JSON = '{"anyOf": [{"type": "object"}, {"type": "array"}]}'

@@ -1,11 +1,11 @@
-"""What a deployment decides about a stand-in: its Triton model config, read once."""
+"""What a deployment decides: its Triton model config, read once."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from stand_in.contract import Limits
-from stand_in.engine import Engine
+from backend.contract import Limits
+from backend.engine import Engine
 
 
 class Misconfigured(Exception):
@@ -14,7 +14,7 @@ class Misconfigured(Exception):
 
 @dataclass(frozen=True)
 class Deployment:
-    """The settings of one stand-in; `folder` is the model's own, above its version."""
+    """The settings of one model; `folder` is the model's own, above its version."""
 
     folder: Path
     engine: str
@@ -52,7 +52,7 @@ class Deployment:
         """The engine, ready to take work. Raises Misconfigured where there is none by that name."""
         version = self.folder / "1"
         if self.engine == "openvino":
-            from stand_in.openvino_engine import OpenVinoEngine
+            from backend.engines.openvino.engine import OpenVinoEngine
 
             engine = OpenVinoEngine(
                 version / "model.gguf",
@@ -62,7 +62,7 @@ class Deployment:
             engine.expect_guides()
             return engine
         if self.engine == "simulated":
-            from stand_in.simulator import Simulator
+            from backend.engines.simulated.simulator import Simulator
 
             return Simulator.load(
                 version / "simulator.json",

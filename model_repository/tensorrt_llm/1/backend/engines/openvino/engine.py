@@ -1,6 +1,6 @@
 """OpenVINO GenAI's continuous batching as an Engine: a real model on the CPU."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,18 +8,19 @@ import openvino
 import openvino_genai
 from openvino_genai.py_openvino_genai import GenerationHandle
 
-from stand_in.contract import Refused, Request, Tensors, UnsupportedTensor, words
-from stand_in.engine import Progress
-from stand_in.guide_office import GuideOffice
-from stand_in.guide_trial import GuideTrial
-from stand_in.guides import structured_output
-from stand_in.kv_blocks import KvBlocks
-from stand_in.prefill import Prefills
+from backend.contract import Refused, Request, Tensors, UnsupportedTensor, words
+from backend.engine import Progress
+from backend.engines.openvino.guide_office import GuideOffice
+from backend.engines.openvino.guide_trial import GuideTrial
+from backend.engines.openvino.guides import structured_output
+from backend.engines.openvino.kv_blocks import KvBlocks
+from backend.engines.openvino.prefill import Prefills
 
 # 23,296 tokens: 1 GiB with SmolLM2-135M.
 _NUM_KV_BLOCKS = 728
 _MAX_GUIDES_BYTES = 512 << 20
 _MAX_BATCH_TOKENS = 256
+_NO_ROOM = RuntimeError("the KV cache has no room for the prompt")
 # In full precision, a sequence alone, in a batch or from a cached prefix differs by rounding only.
 _EXACT = {
     "INFERENCE_PRECISION_HINT": openvino.Type.f32,
@@ -88,12 +89,13 @@ class OpenVinoEngine:
             return False
         return self._kv_blocks.have_room(len(request.input_ids), count)
 
-    def start(self, key: int, request: Request, index: int) -> None:
-        """Begin sequence `index` of the request, which is prepared."""
+    def start(self, keys: Sequence[int], request: Request) -> None:
+        """Begin all sequences of the request, which is prepared."""
         prompt = openvino.Tensor(np.array([request.input_ids], np.int64))
-        self._handles[key] = self._pipeline.add_request(key, prompt, _config(request, index))
-        self._prefills.add(key)
-        self._kv_blocks.add(key, len(request.input_ids))
+        for index, key in enumerate(keys):
+            self._handles[key] = self._pipeline.add_request(key, prompt, _config(request, index))
+            self._prefills.add(key)
+            self._kv_blocks.add(key, len(request.input_ids))
 
     @property
     def has_work(self) -> bool:
@@ -107,6 +109,9 @@ class OpenVinoEngine:
         for left in [*self._gained(self._leaving)]:
             self._cancel(left.key, self._leaving.pop(left.key))
         return progress
+
+    def wake(self) -> None:
+        """Return: a step computes, and does not wait."""
 
     def stop(self, key: int) -> None:
         """Forget a sequence, whether it has finished or not.
@@ -166,10 +171,10 @@ class OpenVinoEngine:
                 yield Progress(key, output.generated_ids, output.generated_log_probs, ended)
             elif handle.get_status() == openvino_genai.GenerationStatus.IGNORED:
                 self._prefills.remove(key)
-                yield Progress(key, [], [], error="the KV cache has no room for the prompt")
+                yield Progress(key, [], [], error=_NO_ROOM)
 
     def _warm_up(self) -> None:
-        self.start(0, Request(id="", input_ids=(0,), max_tokens=1), 0)
+        self.start([0], Request(id="", input_ids=(0,), max_tokens=1))
         while self._handles:
             for progress in self.step():
                 self.stop(progress.key)

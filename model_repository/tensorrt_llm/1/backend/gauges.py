@@ -4,7 +4,7 @@ import time
 
 import triton_python_backend_utils as pb_utils
 
-from stand_in.loop import Load
+from backend.loop import Load
 
 _PERIOD_S = 0.1
 

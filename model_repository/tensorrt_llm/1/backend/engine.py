@@ -1,28 +1,32 @@
 """The seam between the loop that answers requests and whatever generates their tokens."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from stand_in.contract import Request, Tensors
+from backend.contract import Request, Tensors
 
 
 class Progress(NamedTuple):
     """What one sequence gained in a step: token ids, a natural log each, or the reason it failed.
 
     `log_probs` may be empty where none were asked for; `is_finished` when the engine ended it
-    itself; `reused_blocks` of the KV cache, -1 where that is not known.
+    itself; `reused_blocks` of the KV cache, -1 where that is not known. Progress of a key that was
+    stopped is ignored.
     """
 
     key: int
     ids: list[int]
     log_probs: list[float]
     is_finished: bool = False
-    error: str = ""
+    error: Exception | None = None
     reused_blocks: int = -1
 
 
 class Engine(Protocol):
-    """Something that advances many sequences at once, all on the thread of the loop."""
+    """Something that advances many sequences at once, all on the thread of the loop.
+
+    One that advances by itself, and tells of it when it likes, is best made of an `AsyncEngine`.
+    """
 
     def check(self, tensors: Tensors, request: Request) -> None:
         """Return if the request can be honoured; raise Refused, naming the tensor, if not.
@@ -46,8 +50,8 @@ class Engine(Protocol):
         """Whether all sequences of the request can start now."""
         ...
 
-    def start(self, key: int, request: Request, index: int) -> None:
-        """Begin sequence `index` of the request, to be called `key` from now on."""
+    def start(self, keys: Sequence[int], request: Request) -> None:
+        """Begin all sequences of the request, to be called `keys` from now on."""
         ...
 
     @property
@@ -56,11 +60,15 @@ class Engine(Protocol):
         ...
 
     def step(self) -> Iterable[Progress]:
-        """Advance every sequence by about one token."""
+        """Advance every sequence by about one token, or wait until some have advanced."""
+        ...
+
+    def wake(self) -> None:
+        """End the wait of the step under way, if it waits; called from any thread."""
         ...
 
     def stop(self, key: int) -> None:
-        """Forget a sequence, whether it has finished or not."""
+        """Forget a sequence, whether it has finished, goes on, or never began."""
         ...
 
     def reset(self) -> None:
@@ -72,5 +80,5 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """End what `prepare` does, from any thread; nothing is asked of the engine after."""
+        """End what `prepare` does and the engine itself; nothing is asked of it after."""
         ...

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
-from stand_in.contract import Guide, Refused
+from backend.contract import Guide, Refused
 
 CPU_S = 10
 _AGAIN_S = 0.25
@@ -46,7 +46,7 @@ class GuideTrial:
         command = [_python(), "-m", __name__, str(theirs.fileno()), str(self._model)]
         self._process = subprocess.Popen(
             command,
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[3],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
         )
@@ -103,7 +103,7 @@ def _serve(connection: Connection, model: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     import openvino_genai
 
-    from stand_in.guides import GuideCheck
+    from backend.engines.openvino.guides import GuideCheck
 
     check = GuideCheck(openvino_genai.Tokenizer(model)).check
     _limit_memory()

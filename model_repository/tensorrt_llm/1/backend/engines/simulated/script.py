@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from tokenizers import Tokenizer
 
-from stand_in.contract import Request
+from backend.contract import Request
 
 _WORD = re.compile("[Ġ▁][a-z]{2,}")
 _WITHOUT_TOKENIZER = range(100, 1000)

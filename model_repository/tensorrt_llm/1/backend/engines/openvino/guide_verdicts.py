@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict
 
-from stand_in.contract import Guide
+from backend.contract import Guide
 
 _CHARACTER_BYTES = 4
 _ENTRY_BYTES = 256

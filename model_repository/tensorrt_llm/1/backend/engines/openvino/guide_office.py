@@ -2,11 +2,11 @@
 
 import openvino_genai
 
-from stand_in.contract import Guide, Refused
-from stand_in.guide_size import check_size, is_cheap
-from stand_in.guide_trial import GuideTrial
-from stand_in.guide_verdicts import Verdicts
-from stand_in.guides import GuideCheck
+from backend.contract import Guide, Refused
+from backend.engines.openvino.guide_size import check_size, is_cheap
+from backend.engines.openvino.guide_trial import GuideTrial
+from backend.engines.openvino.guide_verdicts import Verdicts
+from backend.engines.openvino.guides import GuideCheck
 
 _REMEMBERED_BYTES = 8 << 20
 # xgrammar keeps every grammar it compiled. With 49,152 tokens: 0.3 MB for five properties in 180

@@ -3,10 +3,10 @@
 import time
 from typing import Protocol
 
-from stand_in.contract import Request
-from stand_in.engine import Progress
-from stand_in.responses import Delta, PerfMetrics
-from stand_in.sequence import Sequence
+from backend.contract import Request
+from backend.engine import Progress
+from backend.responses import Delta, PerfMetrics
+from backend.sequence import Sequence
 
 
 class QueueFull(Exception):

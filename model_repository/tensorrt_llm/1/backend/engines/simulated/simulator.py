@@ -2,15 +2,15 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from stand_in.contract import Refused, Request, Tensors, UnsupportedTensor
-from stand_in.engine import Progress
-from stand_in.script import Cost, Fault, Row, Script, SimulatorFile
+from backend.contract import Refused, Request, Tensors, UnsupportedTensor
+from backend.engine import Progress
+from backend.engines.simulated.script import Cost, Fault, Row, Script, SimulatorFile
 
 _STALLED_S = 0.001
 
@@ -120,15 +120,15 @@ class Simulator:
         capacity = self._cost.kv_capacity_tokens
         return not capacity or used + needed <= capacity
 
-    def start(self, key: int, request: Request, index: int) -> None:
-        """Begin sequence `index` of the request; the first pays for the prompt."""
+    def start(self, keys: Sequence[int], request: Request) -> None:
+        """Begin all sequences of the request, whose prompt is computed once."""
         row = self._script.row(request)
-        tokens = self._script.tokens(row, request, index)
         if not self._active:
             self._due = self._clock.now()
-        self._active[key] = SimulatedSequence(row, tokens, _kv_tokens(request), self._clock)
-        if index == 0:
-            self._prefill_tokens += len(request.input_ids)
+        for index, key in enumerate(keys):
+            tokens = self._script.tokens(row, request, index)
+            self._active[key] = SimulatedSequence(row, tokens, _kv_tokens(request), self._clock)
+        self._prefill_tokens += len(request.input_ids)
 
     @property
     def has_work(self) -> bool:
@@ -145,11 +145,14 @@ class Simulator:
             if fault is not None and fault.kind == "crash":
                 raise RuntimeError(fault.message)
             if fault is not None and fault.kind == "error":
-                yield Progress(key, [], [], error=fault.message)
+                yield Progress(key, [], [], error=RuntimeError(fault.message))
             elif not sequence.is_stalled:
                 ids = sequence.next_delta()
                 blocks = sequence.row.kv_cache_reused_blocks
                 yield Progress(key, ids, sequence.log_probs(ids), reused_blocks=blocks)
+
+    def wake(self) -> None:
+        """Return: a step is not waited for longer than it takes."""
 
     def stop(self, key: int) -> None:
         """Forget a sequence, whether it has finished or not."""

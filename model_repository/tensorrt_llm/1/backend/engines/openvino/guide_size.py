@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from stand_in.contract import Guide, Refused
+from backend.contract import Guide, Refused
 
 MAX_GUIDE_BYTES = 512 * 1024
 _SMALL_BYTES = 2048

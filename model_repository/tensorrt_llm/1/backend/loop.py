@@ -9,9 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from stand_in.contract import Request
-from stand_in.engine import Engine, Progress
-from stand_in.generation import Call, Cancelled, Generation, QueueFull
+from backend.contract import Request
+from backend.engine import Engine, Progress
+from backend.generation import Call, Cancelled, Generation, QueueFull
 
 # Asking Triton whether a caller has gone takes about 0.1 ms: 5 % of the loop's time at most.
 _POLL_S_PER_GENERATION = 0.002
@@ -51,7 +51,7 @@ class Loop:
         self._running: dict[int, tuple[Generation, int]] = {}
         self._keys = itertools.count(1)
         self._next_poll = 0.0
-        self._thread = threading.Thread(target=self._run, name="stand-in", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
     def submit(self, request: Request, call: Call) -> None:
@@ -64,14 +64,15 @@ class Loop:
 
     def close(self) -> None:
         """Return when the threads have ended; requests in flight fail."""
-        self._engine.close()
         self._put(None)
         self._thread.join()
+        self._engine.close()
         self._preparer.shutdown()
 
     def _put(self, item: "Generation | Future[None] | Stop | None") -> None:
         self._inbox.append(item)
         self._arrival.release()
+        self._engine.wake()
 
     def _run(self) -> None:
         while self._take_arrivals():
@@ -145,10 +146,10 @@ class Loop:
     def _start(self, generation: Generation) -> None:
         generation.note_scheduled()
         try:
-            for index in range(generation.request.num_return_sequences):
-                key = next(self._keys)
-                self._engine.start(key, generation.request, index)
-                self._running[key] = (generation, index)
+            indices = range(generation.request.num_return_sequences)
+            keys = [next(self._keys) for _ in indices]
+            self._running |= {keys[index]: (generation, index) for index in indices}
+            self._engine.start(keys, generation.request)
         except Exception as error:
             self._forget(generation)
             generation.call.fail(error)
@@ -159,7 +160,7 @@ class Loop:
             return
         if progress.error:
             self._forget(generation)
-            generation.call.fail(RuntimeError(progress.error))
+            generation.call.fail(progress.error)
             return
         generation.push(index, progress)
         if generation.sequences[index].is_finished:

@@ -1,0 +1,1 @@
+"""OpenVINO GenAI: a real model on the CPU."""

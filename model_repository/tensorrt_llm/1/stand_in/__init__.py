@@ -1,1 +1,0 @@
-"""Stand-ins for TensorRT-LLM behind its Triton tensors: an engine on the CPU, and a simulator."""
