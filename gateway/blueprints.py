@@ -17,6 +17,7 @@ from gateway.settings import ModelSettings, Settings, SettingsError, TritonSetti
 from gateway.telemetry.lengths import LengthTrace
 from gateway.triton.channel import Channel, TransportName
 from gateway.triton.deployment import ServedWith
+from gateway.triton.discovery import Discovery, Filed, Listed, Resolved
 from gateway.triton.lora import check_adapter
 from gateway.triton.tls import Tls
 
@@ -48,10 +49,20 @@ class Blueprint:
         tokenizer = self.tokenizer
         return ServedWith(tokenizer.vocab_size, self.settings.max_model_len, tokenizer)
 
-    def channel(self) -> Channel:
-        """Return a way to this model's Triton; to be called where it is used, and closed."""
+    def channel(self, address: str) -> Channel:
+        """Return a way to a Triton of this model; to be called where it is used, and closed."""
+        name = self.settings.triton.dns or ""
+        host = name.rpartition(":")[0].strip("[]")
+        return Channel(address, self.timeout_s, self.transport, self.tls, host)
+
+    def discovery(self) -> Discovery:
+        """Return what knows where this model's Tritons are."""
         triton = self.settings.triton
-        return Channel(triton.address, self.timeout_s, self.transport, self.tls)
+        if triton.addresses_file:
+            return Filed(triton.addresses_file)
+        if triton.dns:
+            return Resolved(triton.dns)
+        return Listed(triton.addresses or (triton.address,))
 
     def model(self, engine: Engine) -> Model:
         """Return the model with its engine."""

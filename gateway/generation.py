@@ -72,7 +72,8 @@ class Generation(msgspec.Struct, frozen=True):
     """One request to an engine, with every default decided.
 
     `end_ids` end a sequence and are not part of the answer. `streaming` asks for deltas as they
-    are produced; otherwise each sequence arrives as one delta.
+    are produced; otherwise each sequence arrives as one delta. `session` is what the caller calls
+    the conversation or the user, if anything.
     """
 
     prompt: Prompt
@@ -87,6 +88,7 @@ class Generation(msgspec.Struct, frozen=True):
     logprobs: bool = False
     streaming: bool = True
     lora: Lora | None = None
+    session: str = ""
 
 
 class Delta(msgspec.Struct, frozen=True, gc=False):

@@ -1,178 +1,160 @@
-"""Keeps a model in service: its Triton probed anew whenever it comes back, watched meanwhile."""
+"""Keeps a model in service: its replicas found and looked after, what they offer put to use."""
 
 import asyncio
-import time
 from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
 import structlog
 
 from gateway.blueprints import Blueprint
-from gateway.engine import Engine
-from gateway.errors import ClientError, EngineError, EngineTimeout, EngineUnavailable, Overloaded
-from gateway.generation import Generation, Prompt
 from gateway.models import Models
-from gateway.triton.checkup import Canary, Checkup
 from gateway.triton.contract import ContractMismatch
-from gateway.triton.deployment import Deployment, engine_of, read_deployment
-from gateway.triton.replica import Readiness, Replica
+from gateway.triton.deployment import engine_of
+from gateway.triton.monitor import Monitor
+from gateway.triton.replica import Replica
+from gateway.triton.replicas import Replicas
 
 log = structlog.get_logger(__name__)
 
-LOOK_S = 1.0
-"""Seconds between two looks at a Triton that serves."""
-RETRY_S = 0.5
-"""Seconds between two looks at one that does not."""
-READ_AGAIN_S = 10.0
-"""Seconds after which a contract is read again, though nothing happened: addresses can move."""
-CANARY_TIMEOUT_S = 3.0
-FIRST_REMINDER_S = 5.0
-LONGEST_REMINDER_S = 60.0
+RETURNS_LOOK_S = 0.25
 
 
 class Keeper:
-    """Looks after one model's Triton, and puts the engine that it offers into service.
-
-    Whatever interrupts it (a lost connection, a model that is not ready, silence) ends with its
-    contract read anew: what comes back may be another engine. Generations that run go on with the
-    engine they began with.
-    """
+    """Looks after the replicas of one model, and puts the engine that they offer into service."""
 
     def __init__(self, models: Models, blueprint: Blueprint) -> None:
+        self.blueprint = blueprint
+        self.replicas = Replicas(blueprint.settings.triton.policy)
         self._models = models
-        self._blueprint = blueprint
-        channel, model = blueprint.channel(), blueprint.settings.triton.model
-        self._replica = Replica(channel, model, blueprint.first_token_timeout_s)
-        self._replica.retire("Its Triton has not been probed yet.")
-        self._apart = Replica(channel, model)
-        self._canary: Engine | None = None
-        self._checkup = Checkup(blueprint.stall_timeout_s, time.monotonic())
-        self._deployment: Deployment | None = None
-        self._read_at = 0.0
-        self._num_connected = 0
-        self._reminder = Reminder()
-        models.expect(blueprint.names, self._replica.reason)
+        self._discovery = blueprint.discovery()
+        self._monitors: dict[str, Monitor] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._offered: tuple[object, ...] = ()
+        self._is_running = False
+        models.expect(blueprint.names, "Its Triton has not been probed yet.")
 
     async def start(self) -> None:
-        """Put the model into service if its Triton answers.
+        """Put the model into service if one of its Tritons answers.
 
-        Raises ContractMismatch where it answers, but not with a contract that can be used.
+        Raises ContractMismatch where all that answer do so with a contract that cannot be used.
         """
-        with suppress(EngineUnavailable):
-            await self._read_contract()
+        async with aclosing(self._discovery.addresses()) as found:
+            self._take(await anext(found))
+        starts = (monitor.start() for monitor in self._monitors.values())
+        results = await asyncio.gather(*starts, return_exceptions=True)
+        refusals = [each for each in results if isinstance(each, ContractMismatch)]
+        for monitor, result in zip(self._monitors.values(), results, strict=True):
+            if isinstance(result, ContractMismatch):
+                monitor.retire(str(result))
+            elif isinstance(result, BaseException):
+                raise result
+        if refusals and self.replicas.reason:
+            raise refusals[0]
+        self.replicas.on_change = self._offer
+        self._offer()
 
     async def run(self) -> None:
         """Keep the model in service; returns only when cancelled."""
-        trouble = self._replica.trouble
-        while True:
-            has_trouble = trouble.is_set()
-            trouble.clear()
-            if await self._try_look(has_trouble):
-                await _wait(trouble, LOOK_S)
-            else:
-                await asyncio.sleep(RETRY_S)
+        self._is_running = self.replicas.starts_slowly = True
+        self.replicas.on_change = self._offer
+        for address, monitor in self._monitors.items():
+            self._watch(address, monitor)
+        returns = asyncio.ensure_future(self._let_back())
+        try:
+            async for addresses in self._discovery.addresses():
+                self._take(addresses)
+            await asyncio.Event().wait()
+        finally:
+            self._is_running = False
+            tasks = [returns, *self._tasks.values(), *self._leaving]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Let go of the Triton; what runs on it is cancelled."""
-        await self._replica.channel.close()
+        """Let go of the Tritons; what runs on them is cancelled."""
+        monitors = self._monitors.values()
+        await asyncio.gather(*(one.replica.channel.close() for one in monitors))
 
-    async def _try_look(self, has_trouble: bool) -> bool:
-        try:
-            return await self._look(has_trouble)
-        except Exception:  # a bug; but one that must not leave a model without its keeper
-            log.exception("look_failed", model=self._blueprint.settings.id)
-            return False
+    async def drained(self) -> None:
+        """Return when nothing is open at any replica."""
+        await asyncio.gather(*(one.idle() for one in self.replicas.members))
 
-    async def _look(self, has_trouble: bool) -> bool:
-        """Look at the Triton, and act; tell whether all was well."""
-        readiness = await self._replica.readiness()
-        progress, now = self._replica.look(), time.monotonic()
-        self._checkup.note(now, progress, readiness, has_trouble=has_trouble)
-        if self._canary and self._checkup.wants_canary(now):
-            outcome = await ask(self._canary, self._blueprint)
-            self._checkup.note_canary(time.monotonic(), outcome)
-        verdict = self._checkup.verdict
-        if verdict.reason:
-            self._retire(verdict.reason)
-            if verdict.is_lost:
-                self._replica.fail_open(verdict.reason)
-            return False
-        if readiness is Readiness.READY and self._is_to_be_read(now):
-            await self._try_contract()
-        return readiness is Readiness.READY
+    def _take(self, addresses: Sequence[str]) -> None:
+        """Take replicas in that are new, and let those go that are no longer named."""
+        for address in [one for one in self._monitors if one not in addresses]:
+            self._let_go(address)
+        for address in addresses:
+            if address not in self._monitors:
+                self._add(address)
+        if not addresses:
+            self._offer()
 
-    def _is_to_be_read(self, now: float) -> bool:
-        has_moved = self._num_connected != self._replica.channel.num_connected
-        return bool(self._replica.reason) or has_moved or now - self._read_at >= READ_AGAIN_S
+    def _add(self, address: str) -> None:
+        blueprint = self.blueprint
+        channel, triton = blueprint.channel(address), blueprint.settings.triton
+        replica = Replica(channel, triton.model, blueprint.first_token_timeout_s)
+        monitor = Monitor(
+            blueprint.settings.id,
+            self.replicas,
+            replica,
+            blueprint.served_with,
+            blueprint.stall_timeout_s,
+        )
+        self.replicas.add(replica)
+        self._monitors[address] = monitor
+        if self._is_running:
+            log.info("replica_added", model=blueprint.settings.id, triton=address)
+            self._watch(address, monitor)
 
-    async def _try_contract(self) -> None:
-        try:
-            await self._read_contract()
-        except ContractMismatch as error:
-            self._retire(str(error))
-        except EngineUnavailable:
-            self._retire(Readiness.UNREACHABLE.value)
+    def _watch(self, address: str, monitor: Monitor) -> None:
+        self._tasks[address] = asyncio.ensure_future(monitor.run())
 
-    async def _read_contract(self) -> None:
-        channel = self._replica.channel
-        num_connected = channel.num_connected
-        deployment = await read_deployment(channel, self._replica.model)
-        if self._replica.reason or deployment != self._deployment:
-            self._serve(deployment)
-        self._read_at, self._num_connected = time.monotonic(), num_connected
+    def _let_go(self, address: str) -> None:
+        monitor, task = self._monitors.pop(address), self._tasks.pop(address, None)
+        log.info("replica_removed", model=self.blueprint.settings.id, triton=address)
+        self.replicas.remove(monitor.replica)
+        leaving = asyncio.ensure_future(_leave(monitor.replica, task))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
-    def _serve(self, deployment: Deployment) -> None:
-        """Put the engine of a deployment into service. Raises ContractMismatch."""
-        blueprint = self._blueprint
-        engine = engine_of(self._replica, deployment, blueprint.served_with)
-        self._canary = engine_of(self._apart, deployment, blueprint.served_with)
-        self._deployment = deployment
-        self._checkup = Checkup(blueprint.stall_timeout_s, time.monotonic())
-        self._replica.restore()
+    async def _let_back(self) -> None:
+        while True:
+            await asyncio.sleep(RETURNS_LOOK_S)
+            self.replicas.note_returns()
+
+    def _offer(self) -> None:
+        """Put into service what the replicas have in common now, if that is news."""
+        replicas, blueprint = self.replicas, self.blueprint
+        reason = replicas.reason
+        if not any(one.contract for one in replicas.members):
+            self._models.expect(blueprint.names, reason)
+            return
+        offer = (replicas.version, replicas.features, replicas.max_model_len)
+        if reason or offer == self._offered:
+            return
+        self._offered = offer
+        engine = engine_of(replicas, blueprint.served_with)
         for model in blueprint.models(engine):
             self._models.add(model)
-        self._reminder.forget()
-        log.info("model_ready", model=blueprint.settings.id, max_model_len=engine.max_model_len)
-
-    def _retire(self, reason: str) -> None:
-        replica = self._replica
-        replica.retire(reason)
-        if not self._deployment:
-            self._models.expect(self._blueprint.names, reason)
-        if self._reminder.is_due(reason, time.monotonic()):
-            log.warning(
-                "waiting_for_model",
-                model=self._blueprint.settings.id,
-                reason=reason,
-                triton=replica.channel.address,
-                triton_model=replica.model,
-                detail=replica.detail,
-            )
+        log.info(
+            "model_ready",
+            model=blueprint.settings.id,
+            max_model_len=engine.max_model_len,
+            replicas=len(replicas.members),
+            features=sorted(feature.name.lower() for feature in engine.features),
+        )
 
 
-class Reminder:
-    """Decides when to say again why something does not serve: first at once, then less often."""
-
-    def __init__(self) -> None:
-        self._told: set[str] = set()
-        self._pause_s = FIRST_REMINDER_S
-        self._due_at = 0.0
-
-    def is_due(self, reason: str, now: float) -> bool:
-        """Tell whether to say it: it is news, or was not said for a while that grows."""
-        is_news = reason not in self._told
-        if not is_news and now < self._due_at:
-            return False
-        if not is_news:
-            self._pause_s = min(2 * self._pause_s, LONGEST_REMINDER_S)
-        self._told.add(reason)
-        self._due_at = now + self._pause_s
-        return True
-
-    def forget(self) -> None:
-        """Take the next reason for news."""
-        self._told.clear()
-        self._pause_s = FIRST_REMINDER_S
+async def _leave(replica: Replica, monitoring: asyncio.Task[None] | None) -> None:
+    """Let a replica finish what it has, looked after until then, and go."""
+    try:
+        await replica.idle()
+    finally:
+        if monitoring:
+            monitoring.cancel()
+        await replica.channel.close()
 
 
 async def start_keepers(models: Models, blueprints: Sequence[Blueprint]) -> list[Keeper]:
@@ -197,30 +179,3 @@ async def run_keepers(keepers: Sequence[Keeper]) -> None:
 async def keep_models(models: Models, blueprints: Sequence[Blueprint]) -> None:
     """Put models into service as their Tritons answer, and keep them there until cancelled."""
     await run_keepers([Keeper(models, blueprint) for blueprint in blueprints])
-
-
-async def ask(engine: Engine, blueprint: Blueprint) -> Canary:
-    """Ask an engine for one token, and return what that came to within three seconds."""
-    token_ids = blueprint.tokenizer.encode("a")
-    generation = Generation(Prompt(tuple(token_ids), "a"), max_tokens=1)
-    try:
-        await asyncio.wait_for(_first_item(engine, generation), CANARY_TIMEOUT_S)
-    except (Overloaded, ClientError):
-        return Canary.ANSWERED
-    except (asyncio.TimeoutError, EngineTimeout):
-        return Canary.SILENT
-    except EngineUnavailable:
-        return Canary.UNSERVED
-    except EngineError:
-        return Canary.BROKEN
-    return Canary.ANSWERED
-
-
-async def _first_item(engine: Engine, generation: Generation) -> None:
-    async with aclosing(engine.generate(generation)) as items:
-        await anext(items)
-
-
-async def _wait(event: asyncio.Event, timeout_s: float) -> None:
-    with suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(event.wait(), timeout_s)

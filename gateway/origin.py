@@ -14,6 +14,9 @@ REQUEST_ID = "x-request-id"
 TRACE_CONTEXT = ("traceparent", "tracestate")
 """W3C Trace Context, which goes on to Triton as it came."""
 
+SESSIONS = ("x-claude-code-session-id", "session-id", "x-session-id")
+"""Headers by which agents tell which conversation a request belongs to."""
+
 ACCEPTABLE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 PRINTABLE = re.compile(r"[\x20-\x7e]{1,512}")
 
@@ -23,6 +26,7 @@ class Origin(msgspec.Struct, frozen=True):
 
     deadline: float = math.inf
     metadata: tuple[tuple[str, str], ...] = ()
+    session: str = ""
 
     def timeout_s(self, limit: float | None) -> float | None:
         """Return the seconds that are left, `limit` at most; None where neither is set."""
@@ -54,5 +58,7 @@ def arrive(headers: Mapping[str, str], deadline: float = math.inf) -> str:
         value = headers.get(name)
         if value and PRINTABLE.fullmatch(value):
             metadata.append((name, value))
-    origin.set(Origin(deadline, tuple(metadata)))
+    sessions = (headers.get(name, "") for name in SESSIONS)
+    session = next((one for one in sessions if PRINTABLE.fullmatch(one)), "")
+    origin.set(Origin(deadline, tuple(metadata), session))
     return request_id

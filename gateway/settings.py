@@ -192,16 +192,49 @@ def check_address(address: str) -> str:
     return address
 
 
+MAX_ADDRESSES = 256
+Address = Annotated[str, AfterValidator(check_address)]
+
+
 class TritonSettings(ModelFileModel):
     """Where a model is served from."""
 
-    address: Annotated[str, AfterValidator(check_address)] = Field(
+    address: Address = Field(
         default="127.0.0.1:8001", description="HOST:PORT of Triton's gRPC endpoint."
+    )
+    addresses: tuple[Address, ...] = Field(
+        default=(), description="Those of several, alike, among which requests are spread."
+    )
+    dns: Address | None = Field(
+        default=None, description="NAME:PORT; all addresses of the name, looked up again and again."
+    )
+    addresses_file: Path | None = Field(
+        default=None, description="A file of addresses, one a line, read again and again."
+    )
+    policy: Literal["least_work", "round_robin", "prefix"] = Field(
+        default="least_work", description="How one of several is chosen."
+    )
+    metrics_port: int | None = Field(
+        default=None, gt=0, lt=65536, description="Where each tells its metrics, to be read."
     )
     model: str = Field(default="tensorrt_llm", description="The Triton model's name.")
     tls: TlsSettings | None = Field(
         default=None, description="How to encrypt; not at all if absent."
     )
+
+    @model_validator(mode="after")
+    def _is_in_one_place(self) -> "TritonSettings":
+        names = ("address", "addresses", "dns", "addresses_file")
+        given = [name for name in names if name in self.model_fields_set]
+        if len(given) > 1:
+            raise ValueError(f"give one of {' and '.join(given)}: they say the same")
+        if "addresses" in given and not self.addresses:
+            raise ValueError("addresses names none")
+        if len(set(self.addresses)) < len(self.addresses):
+            raise ValueError("addresses names one twice")
+        if len(self.addresses) > MAX_ADDRESSES:
+            raise ValueError(f"addresses names more than {MAX_ADDRESSES}")
+        return self
 
 
 class SamplingSettings(ModelFileModel):
@@ -294,6 +327,7 @@ def _placed(model: ModelSettings, folder: Path) -> ModelSettings:
     if triton.tls:
         tls = _with_paths(triton.tls, folder, "ca", "cert", "key")
         triton = triton.model_copy(update={"tls": tls})
+    triton = _with_paths(triton, folder, "addresses_file")
     placed = _with_paths(model, folder, "tokenizer")
     return placed.model_copy(update={"triton": triton, "lora": lora})
 

@@ -89,6 +89,21 @@ class Call:
         self._stream_id = transport.open(self, self._pool.block + literals(headers), self._request)
         self._request = b""
 
+    async def peek(self) -> bytes:
+        """Return the first message once it is there, without taking it; empty if none comes.
+
+        Raises StatusError if the call does not end well before.
+        """
+        while not self._inbox:
+            if self._status is None:
+                self._waiter = self._loop.create_future()
+                await self._waiter
+            elif self._status.code == Code.OK:
+                return b""
+            else:
+                raise StatusError(self._status)
+        return self._inbox[0]
+
     def __aiter__(self) -> "Call":
         return self
 

@@ -17,15 +17,19 @@ MAX_BACKOFF_S = 2.0
 class Pool:
     """Connections for calls to the method at `path` of the server at `address`, a HOST:PORT.
 
-    They are encrypted where there is a `tls` context, which must offer HTTP/2.
+    They are encrypted where there is a `tls` context, which must offer HTTP/2; `server_name` is
+    what the certificate is to name where that is not the host.
 
     A server that refuses connections, or drops them before anything came of a call, is not asked
     again for a while that grows with every try; calls in that time fail at once.
     """
 
-    def __init__(self, address: str, path: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, address: str, path: str, tls: ssl.SSLContext | None = None, server_name: str = ""
+    ) -> None:
         self.block = call_block("https" if tls else "http", address, path)
         self._tls = tls
+        self._server_name = server_name if tls else ""
         host, _, port = address.rpartition(":")
         self._host, self._port = host.strip("[]"), int(port)
         self._transports: list[Transport] = []
@@ -83,7 +87,11 @@ class Pool:
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         _, transport = await loop.create_connection(
-            lambda: Transport(self._transports), self._host, self._port, ssl=self._tls
+            lambda: Transport(self._transports),
+            self._host,
+            self._port,
+            ssl=self._tls,
+            server_hostname=self._server_name or None,
         )
         try:
             await transport.ready

@@ -167,6 +167,9 @@ class ModelAnswer(AnswerModel):
     created: int
     owned_by: str
     max_model_len: int = Field(description="Extension: tokens of prompt and answer together.")
+    features: list[str] = Field(
+        description="Extension: what its engine can do, or all of its replicas can."
+    )
     parent: str = Field("", description="Extension: the model that a LoRA adapter is for.")
 
 

@@ -135,9 +135,10 @@ def model_routes(models: Models) -> APIRouter:
 
 
 def model_object(model: Model) -> JsonObject:
-    """Return Model of the OpenAI API reference, with two extensions.
+    """Return Model of the OpenAI API reference, with extensions.
 
-    `max_model_len` is in tokens; `parent` is the id of the model that a LoRA adapter is for.
+    `max_model_len` is in tokens; `features` are those of the engine; `parent` is the id of the
+    model that a LoRA adapter is for.
     """
     parent = {"parent": model.parent} if model.parent else {}
     return {
@@ -146,6 +147,7 @@ def model_object(model: Model) -> JsonObject:
         "created": model.created,
         "owned_by": model.owned_by,
         "max_model_len": model.max_model_len,
+        "features": sorted(feature.name.lower() for feature in model.engine.features),
         **parent,
     }
 

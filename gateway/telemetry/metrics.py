@@ -12,6 +12,14 @@ IGNORED_PARAMETERS = Counter(
     registry=REGISTRY,
 )
 
+REPLICA_EVENTS = Counter(
+    "gateway_replica_events",
+    "Generations retried, moved off a lost replica, resumed elsewhere, denied a retry; replicas "
+    "ejected.",
+    ["event"],
+    registry=REGISTRY,
+)
+
 
 def metrics_routes(workers: int) -> APIRouter:
     """Return /metrics, which tells the sum over all workers."""

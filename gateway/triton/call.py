@@ -1,6 +1,6 @@
 """One `ModelStreamInfer` call: a request in, its responses out, cancelled when left."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from secrets import token_hex
 from typing import Any
 
@@ -10,11 +10,20 @@ from tritonclient.grpc import service_pb2 as pb
 
 from gateway.errors import EngineFailure, GatewayError, InvalidGuide
 from gateway.generation import Generation
-from gateway.triton.channel import Batches
+from gateway.telemetry.metrics import REPLICA_EVENTS
+from gateway.triton.channel import Batches, StreamCall
 from gateway.triton.errors import error_from_message, translated
-from gateway.triton.replica import Replica
+from gateway.triton.replica import NOTHING_COUNTED, Counted, Replica
+from gateway.triton.replicas import Replicas
+from gateway.triton.route import Route
 
 log = structlog.get_logger(__name__)
+
+Compose = Callable[[Replica], Awaitable[Any]]
+"""Makes the `ModelInferRequest` for a replica, by its contract."""
+
+# Field 1 of `ModelStreamInferResponse`, `error_message`; protobuf writes it first.
+ERROR_TAG = bytes((1 << 3 | 2,))
 
 
 class EngineRequest(msgspec.Struct, frozen=True):
@@ -53,47 +62,101 @@ class EngineRequest(msgspec.Struct, frozen=True):
 
 
 class Asked:
-    """A `ModelInferRequest` on its way: inside, iterate over what comes of it; leaving cancels.
+    """A generation on its way: inside, iterate over what comes of it; leaving cancels.
 
-    Raises EngineUnavailable when made while the replica is retired; and, around the iterating
-    too, the GatewayError that a status stands for.
+    Entering waits for the first message. Until then the generation goes to one replica after
+    another, as far as `Replicas` let it: the request is composed for each. `replica` is the one
+    that answers.
+
+    Raises EngineUnavailable on entering where no replica serves; and, around the iterating too,
+    the GatewayError that a status stands for.
     """
 
-    __slots__ = ("_call", "_message", "_replica", "_request")
+    __slots__ = ("_call", "_compose", "_counted", "_replicas", "_request", "_route", "replica")
 
-    def __init__(self, replica: Replica, message: Any, request: EngineRequest) -> None:
-        self._replica = replica
-        self._call = replica.stream(request.is_streamed)
-        self._message = message
+    def __init__(
+        self,
+        replicas: Replicas,
+        compose: Compose,
+        request: EngineRequest,
+        route: Route,
+        counted: Counted = NOTHING_COUNTED,
+    ) -> None:
+        self._replicas = replicas
+        self._compose: Compose | None = compose
         self._request = request
+        self._route = route
+        self._counted = counted
+        self._call: StreamCall | None = None
+        self.replica: Replica | None = None
 
     async def __aenter__(self) -> Batches:
-        message, self._message = self._message, None  # nor keep its prompt while the answer lasts
-        try:
-            await self._call.write(message)
-            await self._call.done_writing()
-        except BaseException as error:
-            self._leave(error)
-            raise
-        return self._call
+        while True:
+            self.replica = self._replicas.choose(self._route)
+            try:
+                return await self._open(self.replica)
+            except GatewayError as error:
+                if not self._replicas.may_repeat(self._route, self.replica, error):
+                    raise
+
+    def may_resume(self, error: GatewayError) -> bool:
+        """Tell whether what is left of the answer may be asked of another replica."""
+        if self._compose or not self.replica:  # nothing had come: it was decided on entering
+            return False
+        return self._replicas.may_repeat(self._route, self.replica, error)
+
+    def again(self, compose: Compose) -> "Asked":
+        """Return the call for what is left of the answer."""
+        REPLICA_EVENTS.labels("resumed").inc()
+        return Asked(self._replicas, compose, self._request, self._route, self._counted)
+
+    def finish(self, num_tokens: int, told_tokens: int | None) -> None:
+        """Note the end of the answer, with the tokens of its prompt that the engine reused."""
+        if self.replica:
+            self._replicas.finish(self._route, self.replica, num_tokens, told_tokens)
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._leave(error)
 
+    async def _open(self, replica: Replica) -> Batches:
+        assert self._compose
+        message = await self._compose(replica)
+        self._call = call = self._replicas.open(
+            self._route, replica, self._counted, self._request.is_streamed
+        )
+        try:
+            await call.write(message)
+            del message
+            await call.done_writing()
+            if not self._route.may_repeat:
+                self._compose = None  # nor keep its prompt while the answer lasts
+            first = await call.peek()
+            if first.startswith(ERROR_TAG):
+                self._request.parse(first)
+        except BaseException as error:
+            self._leave(error)
+            raise
+        self._compose = None
+        replica.begin(call)
+        if self._route.lora:
+            replica.adapters_held.add(self._route.lora.task_id)
+        return call
+
     def _leave(self, error: BaseException | None) -> None:
+        call, self._call = self._call, None
+        if not call or not self.replica:
+            return
         told = translated(error, self._request.id)
-        if told := self._replica.leave(self._call, told or error) or told:
+        if told := self._replicas.leave(self._route, self.replica, call, told or error) or told:
             raise told from error
 
 
-async def responses(
-    replica: Replica, message: Any, request: EngineRequest
-) -> AsyncGenerator[Any, None]:
-    """Yield every `ModelInferResponse` to a message of a request; the last has `is_final`.
+async def responses(asked: Asked, request: EngineRequest) -> AsyncGenerator[Any, None]:
+    """Yield every `ModelInferResponse` to a request; the last has `is_final`.
 
     Raises what `Asked` and `EngineRequest` raise.
     """
-    async with Asked(replica, message, request) as batches:
+    async with asked as batches:
         async for messages in batches:
             for each in messages:
                 response = request.parse(each)

@@ -1,6 +1,8 @@
 """The gRPC connection to a Triton server, and the few control calls the gateway makes over it."""
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal, Protocol
 
@@ -56,6 +58,9 @@ class StreamCall(Protocol):
 
     async def done_writing(self) -> None: ...
 
+    async def peek(self) -> bytes:
+        """Return the first message once it is there, without taking it; empty if none comes."""
+
     def cancel(self) -> None: ...
 
     def fail(self, status: Status) -> None:
@@ -69,6 +74,7 @@ class _AioCall:
         self.is_fresh = False
         self._call = call
         self._failure: Status | None = None
+        self._peeked: list[Any] = []
 
     async def write(self, request: Any) -> None:
         await self._call.write(request)
@@ -79,17 +85,25 @@ class _AioCall:
     def __aiter__(self) -> "_AioCall":
         return self
 
+    async def peek(self) -> bytes:
+        self._peeked.append(await self._read())
+        first = self._peeked[0]
+        return b"" if first is grpc.aio.EOF else bytes(first)
+
     async def __anext__(self) -> Sequence[bytes]:
-        try:
-            message = await self._call.read()
-        except asyncio.CancelledError:
-            if self._failure:
-                raise StatusError(self._failure) from None
-            raise
+        message = self._peeked.pop() if self._peeked else await self._read()
         if message is grpc.aio.EOF:
             raise StopAsyncIteration
         self.is_fresh = True
         return (message,)
+
+    async def _read(self) -> Any:
+        try:
+            return await self._call.read()
+        except asyncio.CancelledError:
+            if self._failure:
+                raise StatusError(self._failure) from None
+            raise
 
     def cancel(self) -> None:
         self._call.cancel()
@@ -101,7 +115,10 @@ class _AioCall:
 
 
 class Channel:
-    """The way to `address`, a HOST:PORT; its streams may last `timeout_s` seconds."""
+    """The way to `address`, a HOST:PORT; its streams may last `timeout_s` seconds.
+
+    `server_name` is what its certificate is to name, where that is not the address's host.
+    """
 
     def __init__(
         self,
@@ -109,25 +126,39 @@ class Channel:
         timeout_s: float | None = None,
         transport: TransportName = "http2",
         tls: Tls | None = None,
+        server_name: str = "",
     ) -> None:
         self.address = address
         self._timeout_s = timeout_s
-        self._channel = _channel(address, tls)
+        self._channel = _channel(address, tls, server_name)
         self._stub = GRPCInferenceServiceStub(self._channel)
         self._pool: Pool | None = None
         if transport == "http2":
-            self._pool = Pool(address, STREAM_METHOD, tls.context() if tls else None)
+            self._pool = Pool(address, STREAM_METHOD, tls.context() if tls else None, server_name)
         self._stream = self._channel.stream_stream(
             STREAM_METHOD, request_serializer=pb.ModelInferRequest.SerializeToString
         )
 
-    def stream(self) -> StreamCall:
-        """Start a `ModelStreamInfer` call within its caller's deadline, with its caller's ids."""
+    def timeout_s(self) -> float:
+        """Return how many seconds a generation that the current task begins may take."""
+        left_s = origin.get().timeout_s(self._timeout_s)
+        return math.inf if left_s is None else left_s
+
+    def stream(self, deadline: float = math.inf) -> StreamCall:
+        """Start a `ModelStreamInfer` call with its caller's ids.
+
+        The deadline, on `time.monotonic`'s clock, is one for all the calls of a generation.
+        """
         came = origin.get()
-        timeout_s = came.timeout_s(self._timeout_s)
+        timeout_s = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
         if self._pool:
             return Call(self._pool, timeout_s, came.metadata)
         return _AioCall(self._stream(timeout=timeout_s, metadata=came.metadata))
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection for streams stands, as far as that is known."""
+        return bool(self._pool and self._pool.num_connections)
 
     @property
     def num_connected(self) -> int:
@@ -163,7 +194,8 @@ class Channel:
         await self._channel.close()
 
 
-def _channel(address: str, tls: Tls | None) -> Any:
+def _channel(address: str, tls: Tls | None, server_name: str) -> Any:
     if tls:
-        return grpc.aio.secure_channel(address, tls.credentials(), options=OPTIONS)
+        named = (("grpc.ssl_target_name_override", server_name),) if server_name else ()
+        return grpc.aio.secure_channel(address, tls.credentials(), options=(*OPTIONS, *named))
     return grpc.aio.insecure_channel(address, options=OPTIONS)

@@ -18,6 +18,10 @@ SILENT_PROBES = 3
 FAILED_CANARIES = 2
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 5.0
+HUNG_TOKENS = 50
+"""How many times their usual wait for a token streams may stand still until their engine is taken
+for hung, where others can take what waits there; and that for so many seconds at least."""
+HUNG_S = 2.0
 
 
 class Canary(Enum):
@@ -33,16 +37,18 @@ class Canary(Enum):
 
 
 class Verdict(NamedTuple):
-    """Why a Triton cannot serve, if so, and whether what runs on it is lost."""
+    """Why a Triton cannot serve, if so, and whether what runs on it is lost, or waits in vain."""
 
     reason: str = ""
     is_lost: bool = False
+    is_hung: bool = False
 
 
 WELL = Verdict()
 DEAD = Verdict("The model's process does not answer.", is_lost=True)
 BROKEN = Verdict("The engine fails at whatever it is asked.")
 STALLED = Verdict("The engine generates no more tokens.", is_lost=True)
+HUNG = Verdict("The engine stands still.", is_hung=True)
 SILENT = Verdict(Readiness.SILENT.value, is_lost=True)
 
 
@@ -63,20 +69,30 @@ class Checkup:
         self._failed: list[Canary] = []
         self._has_answered = False
         self._is_asking = False
-        self._is_lost = False
+        self._is_lost = self._is_hung = False
         self._canary_at = now
         self._pause_s = FIRST_PAUSE_S
 
     def note(
-        self, now: float, progress: Progress, readiness: Readiness, *, has_trouble: bool = False
+        self,
+        now: float,
+        progress: Progress,
+        readiness: Readiness,
+        *,
+        has_trouble: bool = False,
+        has_others: bool = False,
     ) -> None:
-        """Note what a look has found; `has_trouble` tells that a call ended badly."""
+        """Note what a look has found.
+
+        `has_trouble` tells that a call ended badly, `has_others` that others can take its calls.
+        """
         self._progress, self._readiness = progress, readiness
         if progress.has_come or not progress.num_open:
             self._sign_at = now
         self._silent_s = now - self._sign_at
         is_silent = readiness is Readiness.SILENT and not progress.has_come
         self._num_silent_probes = self._num_silent_probes + 1 if is_silent else 0
+        self._note_standstill(has_others)
         self._is_asking |= has_trouble or self._silent_s >= SILENCE_S
         if readiness is not Readiness.READY:  # once it is again, ask at once
             self._canary_at, self._pause_s = now, FIRST_PAUSE_S
@@ -84,7 +100,8 @@ class Checkup:
     def wants_canary(self, now: float) -> bool:
         """Tell whether the engine is to be asked for a token now."""
         is_ready = self._readiness is Readiness.READY
-        return is_ready and (self._is_asking or self._is_lost) and now >= self._canary_at
+        has_cause = self._is_asking or self._is_lost or self._is_hung
+        return is_ready and has_cause and now >= self._canary_at
 
     def note_canary(self, now: float, canary: Canary) -> None:
         """Note what asking for a token came to.
@@ -96,7 +113,7 @@ class Checkup:
         if canary is Canary.ANSWERED or is_odd:
             self._has_answered |= not is_odd
             self._sign_at, self._pause_s = now, FIRST_PAUSE_S
-            self._is_asking = self._is_lost = False
+            self._is_asking = self._is_lost = self._is_hung = False
             self._failed.clear()
             return
         if canary is not Canary.SILENT:
@@ -109,13 +126,21 @@ class Checkup:
         """Why it cannot serve, if so."""
         if self._is_lost:
             return self._failure or STALLED
-        if self._readiness is Readiness.SILENT:
-            return SILENT if self._num_silent_probes >= SILENT_PROBES else WELL
+        if self._num_silent_probes >= SILENT_PROBES:
+            return SILENT
         if self._readiness is Readiness.UNREACHABLE and not self._progress.has_come:
             return Verdict(Readiness.UNREACHABLE.value, is_lost=self._silent_s >= SILENCE_S)
         if self._readiness is Readiness.NOT_READY:
             return Verdict(Readiness.NOT_READY.value)
-        return WELL
+        return HUNG if self._is_hung else WELL
+
+    def _note_standstill(self, has_others: bool) -> None:
+        """Note whether it hangs; from then on until something comes, or a canary is answered."""
+        progress = self._progress
+        if progress.has_come:
+            self._is_hung = False
+        elif has_others and progress.is_decoding and progress.token_s:
+            self._is_hung |= self._silent_s >= max(HUNG_S, HUNG_TOKENS * progress.token_s)
 
     @property
     def _failure(self) -> Verdict | None:

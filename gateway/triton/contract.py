@@ -6,7 +6,7 @@ Names changed upstream: TensorRT-LLM 0.20 renamed `random_seed` to `seed` and `m
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.engine import Feature
 
@@ -31,6 +31,16 @@ FEATURE_OUTPUTS = {
 
 class ContractMismatch(Exception):
     """The model behind this name does not speak the contract the gateway needs."""
+
+
+class AnyContract(Protocol):
+    """What the models of all engines say of themselves."""
+
+    @property
+    def features(self) -> frozenset[Feature]: ...
+
+    @property
+    def max_model_len(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.generation import Delta, FinishReason, Generation
 from gateway.triton.call import is_final
-from gateway.triton.ending import Ending
+from gateway.triton.ending import Endings
 from gateway.triton.tensors import first_int32
 
 Parse = Callable[[bytes], Any]
@@ -25,20 +25,49 @@ class DeltaReader:
     message, or raises; a message of the same form as the one before is read without it.
     """
 
-    __slots__ = ("_endings", "_form", "_parse", "_with_logprobs", "is_final", "reused_blocks")
+    __slots__ = (
+        "_counts",
+        "_endings",
+        "_form",
+        "_parse",
+        "_with_logprobs",
+        "is_final",
+        "reused_blocks",
+    )
 
     def __init__(self, generation: Generation, max_model_len: int, parse: Parse) -> None:
         self.is_final = False
         self.reused_blocks = 0
         self._parse = parse
         self._with_logprobs = generation.logprobs
-        self._endings = [Ending(generation, max_model_len) for _ in range(generation.num_sequences)]
+        self._counts = Endings(generation, max_model_len)
+        self._endings = self._counts.each
         self._form: Form | None = None
 
     @property
     def reasons(self) -> tuple[FinishReason, ...]:
         """Why each sequence ended, once all have."""
         return tuple(ending.reason for ending in self._endings)
+
+    @property
+    def num_tokens(self) -> int:
+        """How many have come, of all sequences."""
+        return self._counts.num_tokens
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """All that the first sequence has generated, its end token included."""
+        return self._endings[0].token_ids
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every sequence has ended, though the engine did not come to say so."""
+        return all(ending.is_over for ending in self._endings)
+
+    def resume(self) -> None:
+        """Expect what is left from another engine."""
+        self._form = None
+        self.reused_blocks = 0
 
     def read(self, messages: Sequence[bytes]) -> Sequence[Delta]:
         """Return what each sequence gained, without end tokens. Raises what `parse` raises."""

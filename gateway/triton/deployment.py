@@ -8,11 +8,12 @@ import grpc
 from gateway.engine import Engine
 from gateway.errors import EngineUnavailable
 from gateway.triton.channel import Channel
-from gateway.triton.contract import read_contract
+from gateway.triton.contract import AnyContract, Contract, read_contract
 from gateway.triton.engine import TritonEngine
-from gateway.triton.ensemble import EnsembleEngine, read_ensemble
-from gateway.triton.llmapi import LlmApiEngine, read_llmapi
-from gateway.triton.replica import RETRY_AFTER_S, Replica
+from gateway.triton.ensemble import Ensemble, EnsembleEngine, read_ensemble
+from gateway.triton.llmapi import LlmApi, LlmApiEngine, read_llmapi
+from gateway.triton.replica import RETRY_AFTER_S
+from gateway.triton.replicas import Replicas
 from gateway.triton.text import TextCodec
 
 
@@ -56,8 +57,8 @@ async def read_deployment(channel: Channel, model: str) -> Deployment:
         ) from error
 
 
-def engine_of(replica: Replica, deployment: Deployment, served_with: ServedWith) -> Engine:
-    """Return the engine for what was probed.
+def contract_of(deployment: Deployment, served_with: ServedWith) -> AnyContract:
+    """Return what was probed as a contract.
 
     `tensorrt_llm` takes token ids; `ensemble` and NVIDIA's `llmapi` model only take text.
 
@@ -66,11 +67,24 @@ def engine_of(replica: Replica, deployment: Deployment, served_with: ServedWith)
     config, limit = deployment.config, served_with.max_model_len
     inputs = {tensor.name for tensor in config.input}
     if "sampling_param_max_tokens" in inputs:
-        llmapi = read_llmapi(config, limit)
-        return LlmApiEngine(replica, llmapi, deployment.version, served_with.codec)
+        return read_llmapi(config, limit)
     if "text_input" in inputs:
-        ensemble = read_ensemble(config, deployment.steps, limit)
-        return EnsembleEngine(replica, ensemble, deployment.version, served_with.codec)
-    contract = read_contract(config, served_with.vocab_size, limit)
-    version = f"{deployment.version} {sorted(contract.parameters.items())}"
-    return TritonEngine(replica, contract, version)
+        return read_ensemble(config, deployment.steps, limit)
+    return read_contract(config, served_with.vocab_size, limit)
+
+
+def version_of(deployment: Deployment, contract: AnyContract) -> str:
+    """Return what serves, and how it was built as far as it tells."""
+    if isinstance(contract, Contract):
+        return f"{deployment.version} {sorted(contract.parameters.items())}"
+    return deployment.version
+
+
+def engine_of(replicas: Replicas, served_with: ServedWith) -> Engine:
+    """Return the engine for what replicas have in common; one of them has a contract at least."""
+    kinds = {type(one.contract) for one in replicas.members if one.contract}
+    if LlmApi in kinds:
+        return LlmApiEngine(replicas, served_with.codec)
+    if Ensemble in kinds:
+        return EnsembleEngine(replicas, served_with.codec)
+    return TritonEngine(replicas)

@@ -1,89 +1,88 @@
 """The engine behind Triton's `tensorrt_llm` model: token ids in, token ids out."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator
+from functools import partial
+from typing import Any
 
-from gateway.engine import Feature
-from gateway.errors import EngineFailure
-from gateway.generation import Finished, Generation, Item, Lora
+from gateway.errors import EngineError
+from gateway.generation import Finished, Generation, Item
 from gateway.triton.call import Asked, EngineRequest
-from gateway.triton.channel import Batches
 from gateway.triton.contract import Contract
 from gateway.triton.deltas import DeltaReader
-from gateway.triton.errors import ADAPTER_NOT_HELD
 from gateway.triton.lora import adapter_tensors, task_tensor
+from gateway.triton.prefixes import Mark, marks_of
 from gateway.triton.replica import Replica
-from gateway.triton.server import ServedModel
-from gateway.triton.tensors import Tensor, encode_request
+from gateway.triton.resumption import Resumption
+from gateway.triton.server import ServedModel, work_of
+from gateway.triton.tensors import encode_request, int32s
 
 
 class TritonEngine(ServedModel):
     """Generates through `ModelStreamInfer`, one call a request, so that each can be cancelled."""
 
-    def __init__(self, replica: Replica, contract: Contract, version: str) -> None:
-        super().__init__(replica, version, contract.max_model_len)
-        self.features: frozenset[Feature] = contract.features
-        self._contract = contract
-        self._adapters_held: set[int] = set()
-
     async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
         request = EngineRequest.of(generation)
         reader = DeltaReader(generation, self.max_model_len, request.parse)
-        called = self._called(generation, request)
+        asked = self._asked(generation, request, reader)
+        resumption = Resumption.of(generation) if self.replicas.is_pool else None
+        prompt_tokens = len(generation.prompt.token_ids)
         del generation  # and with it the prompt, while the answer lasts
-        async with called as batches:
-            async for messages in batches:
-                for delta in reader.read(messages):
-                    yield delta
-                if reader.is_final:
-                    cached_tokens = reader.reused_blocks * self._contract.tokens_per_block
-                    yield Finished(reader.reasons, cached_tokens)
-                    return
-        raise request.cut_short()
-
-    def _called(
-        self, generation: Generation, request: EngineRequest
-    ) -> AbstractAsyncContextManager[Batches]:
-        if generation.lora:
-            return aclosing(self._adapted(generation, request, generation.lora))
-        return self._asked(generation, request)
+        while True:
+            try:
+                async with asked as batches:
+                    async for messages in batches:
+                        for delta in reader.read(messages):
+                            yield delta
+                        if reader.is_final:
+                            cached_tokens = min(self._finish(asked, reader), prompt_tokens)
+                            yield Finished(reader.reasons, cached_tokens)
+                            return
+                raise request.cut_short()
+            except EngineError as error:
+                if not resumption or not asked.may_resume(error):
+                    raise
+            if reader.is_over:
+                yield Finished(reader.reasons)
+                return
+            reader.resume()
+            rest = resumption.rest(reader.token_ids)
+            asked = self._asked(rest, request, reader, asked)
 
     def _asked(
-        self, generation: Generation, request: EngineRequest, adapter: Sequence[Tensor] = ()
-    ) -> AbstractAsyncContextManager[Batches]:
-        message = encode_request(generation, self._contract, request.id, adapter)
-        return Asked(self.replica, message, request)
+        self,
+        generation: Generation,
+        request: EngineRequest,
+        reader: DeltaReader,
+        earlier: Asked | None = None,
+    ) -> Asked:
+        compose = partial(self._compose, generation, request)
+        if earlier:
+            return earlier.again(compose)
+        marks: tuple[Mark, ...] = ()
+        if self.replicas.is_pool:
+            marks = marks_of(int32s(generation.prompt.token_ids), generation.end_ids)
+        route = self.replicas.route(work_of(generation, marks), generation.lora)
+        return Asked(self.replicas, compose, request, route, reader)
 
-    async def _adapted(
-        self, generation: Generation, request: EngineRequest, lora: Lora
-    ) -> AsyncGenerator[Sequence[bytes], None]:
-        """Yield what comes; the adapter goes along unless the engine still holds it."""
-        if lora.task_id in self._adapters_held:
-            try:
-                held = self._accepted(generation, request, [task_tensor(lora)])
-                async with aclosing(held) as batches:
-                    async for messages in batches:
-                        yield messages
-                return
-            except EngineFailure as error:
-                if error.code != ADAPTER_NOT_HELD:
-                    raise
-                self._adapters_held.discard(lora.task_id)
+    async def _compose(
+        self, generation: Generation, request: EngineRequest, replica: Replica
+    ) -> Any:
+        """Return the request for a replica; the adapter goes along unless it is held there."""
+        contract = replica.contract
+        assert isinstance(contract, Contract)
+        if not (lora := generation.lora):
+            return encode_request(generation, contract, request.id)
+        if lora.task_id in replica.adapters_held:
+            return encode_request(generation, contract, request.id, [task_tensor(lora)])
         adapter = await asyncio.to_thread(adapter_tensors, lora)
-        async with aclosing(self._accepted(generation, request, adapter)) as batches:
-            async for messages in batches:
-                self._adapters_held.add(lora.task_id)
-                yield messages
+        return encode_request(generation, contract, request.id, adapter)
 
-    async def _accepted(
-        self, generation: Generation, request: EngineRequest, adapter: Sequence[Tensor]
-    ) -> AsyncGenerator[Sequence[bytes], None]:
-        """Yield what comes; raise what the engine says first, if it is an error."""
-        async with self._asked(generation, request, adapter) as batches:
-            is_first = True
-            async for messages in batches:
-                if is_first:
-                    request.parse(messages[0])
-                    is_first = False
-                yield messages
+    def _finish(self, asked: Asked, reader: DeltaReader) -> int:
+        """Note the end of an answer; return how much of its prompt was reused, in tokens."""
+        contract = asked.replica.contract if asked.replica else None
+        assert isinstance(contract, Contract)
+        cached_tokens = reader.reused_blocks * contract.tokens_per_block
+        tells = "kv_cache_reused_blocks" in contract.outputs
+        asked.finish(reader.num_tokens, cached_tokens if tells else None)
+        return cached_tokens

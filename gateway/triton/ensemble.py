@@ -7,15 +7,17 @@ before it gets here; `tensorrt_llm` spoken to directly does not lose it.
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gateway.engine import Feature
 from gateway.generation import Finished, Generation, Item, TextDelta
-from gateway.triton.call import EngineRequest, is_final, responses
+from gateway.triton.call import Asked, EngineRequest, is_final, responses
 from gateway.triton.contract import ContractMismatch, read_max_model_len
-from gateway.triton.ending import Ending
+from gateway.triton.ending import Endings
 from gateway.triton.replica import Replica
-from gateway.triton.server import ServedModel
+from gateway.triton.replicas import Replicas
+from gateway.triton.server import ServedModel, work_of
 from gateway.triton.tensors import (
     ONE,
     Tensor,
@@ -87,34 +89,41 @@ def _problem(inputs: frozenset[str], steps: Sequence[Any]) -> str | None:
 class EnsembleEngine(ServedModel):
     """Generates text from text. Always streams: a response is a token, so tokens are counted."""
 
-    def __init__(
-        self, replica: Replica, ensemble: Ensemble, version: str, codec: TextCodec
-    ) -> None:
-        super().__init__(replica, version, ensemble.max_model_len)
-        self.features: frozenset[Feature] = ensemble.features
-        self._ensemble = ensemble
+    def __init__(self, replicas: Replicas, codec: TextCodec) -> None:
+        super().__init__(replicas)
         self._codec = codec
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
-        tensors = self._tensors(generation)
         request = EngineRequest.of(generation)
-        message = build_request(self._ensemble.model, request.id, tensors, self._ensemble.takes)
-        endings = [Ending(generation, self.max_model_len) for _ in range(generation.num_sequences)]
-        async with aclosing(responses(self.replica, message, request)) as arrivals:
+        endings = Endings(generation, self.max_model_len)
+        compose = partial(self._compose, generation, request)
+        route = self.replicas.route(work_of(generation))
+        asked = Asked(self.replicas, compose, request, route, endings)
+        del generation, compose
+        async with aclosing(responses(asked, request)) as arrivals:
             async for response in arrivals:
                 raw = raw_outputs(response)
                 if text := read_string(raw["text_output"]) if "text_output" in raw else "":
                     index = first_int32(raw["sequence_index"]) if "sequence_index" in raw else 0
-                    endings[index].count(1)
+                    endings.each[index].count(1)
                     yield TextDelta(index, text, 1)
                 if is_final(response):
-                    yield Finished(tuple(ending.reason for ending in endings))
+                    asked.finish(endings.num_tokens, None)
+                    yield Finished(tuple(ending.reason for ending in endings.each))
                     return
 
-    def _tensors(self, generation: Generation) -> Iterator[Tensor]:
+    async def _compose(
+        self, generation: Generation, request: EngineRequest, replica: Replica
+    ) -> Any:
+        ensemble = replica.contract
+        assert isinstance(ensemble, Ensemble)
+        tensors = self._tensors(generation, ensemble)
+        return build_request(ensemble.model, request.id, tensors, ensemble.takes)
+
+    def _tensors(self, generation: Generation, ensemble: Ensemble) -> Iterator[Tensor]:
         sampling = generation.sampling
         is_greedy = sampling.temperature == 0.0
-        yield strings("text_input", [self._text(generation)], ONE)
+        yield strings("text_input", [self._text(generation, ensemble)], ONE)
         yield int32("max_tokens", generation.max_tokens)
         yield boolean("stream", True)
         yield boolean("exclude_input_in_output", True)
@@ -146,9 +155,9 @@ class EnsembleEngine(ServedModel):
             yield strings("guided_decoding_guide_type", [guide.kind.value], ONE)
             yield strings("guided_decoding_guide", [guide.text], ONE)
 
-    def _text(self, generation: Generation) -> str:
+    def _text(self, generation: Generation, ensemble: Ensemble) -> str:
         """The prompt without the BOS that the deployment's preprocessing puts before it."""
-        if not self._ensemble.adds_special_tokens:
+        if not ensemble.adds_special_tokens:
             return generation.prompt.text
         return unopened(generation.prompt, self._codec)
 

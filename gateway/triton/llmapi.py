@@ -8,14 +8,16 @@ import struct
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from gateway.engine import Feature
 from gateway.generation import Finished, FinishReason, Generation, Item, TextDelta
-from gateway.triton.call import EngineRequest, is_final, responses
+from gateway.triton.call import Asked, EngineRequest, is_final, responses
 from gateway.triton.contract import ContractMismatch, read_max_model_len
 from gateway.triton.replica import Replica
-from gateway.triton.server import ServedModel
+from gateway.triton.replicas import Replicas
+from gateway.triton.server import ServedModel, work_of
 from gateway.triton.tensors import Tensor, build_request, raw_outputs
 from gateway.triton.text import TextCodec, read_string, strings, unopened
 
@@ -33,6 +35,10 @@ class LlmApi:
     inputs: frozenset[str]
     shape: tuple[int, ...]
     max_model_len: int
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        return frozenset()
 
     def takes(self, tensor: str) -> bool:
         return tensor in self.inputs
@@ -57,19 +63,18 @@ def read_llmapi(config: Any, max_model_len: int | None) -> LlmApi:
 class LlmApiEngine(ServedModel):
     """Generates text from text, the new part found by comparing with the last response."""
 
-    features: frozenset[Feature] = frozenset()
-
-    def __init__(self, replica: Replica, llmapi: LlmApi, version: str, codec: TextCodec) -> None:
-        super().__init__(replica, version, llmapi.max_model_len)
-        self._llmapi = llmapi
+    def __init__(self, replicas: Replicas, codec: TextCodec) -> None:
+        super().__init__(replicas)
         self._codec = codec
 
     async def generate(self, generation: Generation) -> AsyncGenerator[Item, None]:
-        tensors = self._tensors(generation)
         request = EngineRequest.of(generation)
-        message = build_request(self._llmapi.model, request.id, tensors, self._llmapi.takes)
         text, reason = CumulativeText(self._codec), FinishReason.STOP
-        async with aclosing(responses(self.replica, message, request)) as arrivals:
+        compose = partial(self._compose, generation, request)
+        route = self.replicas.route(work_of(generation))
+        asked = Asked(self.replicas, compose, request, route, text)
+        del generation, compose
+        async with aclosing(responses(asked, request)) as arrivals:
             async for response in arrivals:
                 raw, is_last = raw_outputs(response), is_final(response)
                 if raw.get("finish_reason") and read_string(raw["finish_reason"]) == "length":
@@ -77,29 +82,40 @@ class LlmApiEngine(ServedModel):
                 so_far = read_string(raw["text_output"]) if "text_output" in raw else text.seen
                 yield text.grow(so_far, is_last)
                 if is_last:
+                    asked.finish(text.num_tokens, None)
                     yield Finished((reason,))
                     return
 
-    def _tensors(self, generation: Generation) -> Iterator[Tensor]:
-        sampling, shape = generation.sampling, self._llmapi.shape
+    async def _compose(
+        self, generation: Generation, request: EngineRequest, replica: Replica
+    ) -> Any:
+        llmapi = replica.contract
+        assert isinstance(llmapi, LlmApi)
+        tensors = self._tensors(generation, llmapi)
+        return build_request(llmapi.model, request.id, tensors, llmapi.takes)
+
+    def _tensors(self, generation: Generation, llmapi: LlmApi) -> Iterator[Tensor]:
+        sampling, shape = generation.sampling, llmapi.shape
         is_greedy = sampling.temperature == 0.0
         yield strings("text_input", [unopened(generation.prompt, self._codec)], shape)
         yield "streaming", "BOOL", shape, bytes([generation.streaming])
         yield "return_finish_reason", "BOOL", shape, b"\1"
         yield f"{PREFIX}exclude_input_from_output", "BOOL", shape, b"\1"
-        yield self._int32("max_tokens", generation.max_tokens)
-        yield self._int32("top_k", 1 if is_greedy else sampling.top_k)
-        yield self._fp32("temperature", 1.0 if is_greedy else sampling.temperature)
-        yield self._fp32("top_p", sampling.top_p)
-        yield self._fp32("presence_penalty", sampling.presence_penalty)
-        yield self._fp32("frequency_penalty", sampling.frequency_penalty)
+        yield _int32("max_tokens", generation.max_tokens, shape)
+        yield _int32("top_k", 1 if is_greedy else sampling.top_k, shape)
+        yield _fp32("temperature", 1.0 if is_greedy else sampling.temperature, shape)
+        yield _fp32("top_p", sampling.top_p, shape)
+        yield _fp32("presence_penalty", sampling.presence_penalty, shape)
+        yield _fp32("frequency_penalty", sampling.frequency_penalty, shape)
         yield f"{PREFIX}seed", "UINT64", shape, sampling.seed.to_bytes(8, "little")
 
-    def _int32(self, name: str, value: int) -> Tensor:
-        return PREFIX + name, "INT32", self._llmapi.shape, value.to_bytes(4, "little", signed=True)
 
-    def _fp32(self, name: str, value: float) -> Tensor:
-        return PREFIX + name, "FP32", self._llmapi.shape, struct.pack("<f", value)
+def _int32(name: str, value: int, shape: tuple[int, ...]) -> Tensor:
+    return PREFIX + name, "INT32", shape, value.to_bytes(4, "little", signed=True)
+
+
+def _fp32(name: str, value: float, shape: tuple[int, ...]) -> Tensor:
+    return PREFIX + name, "FP32", shape, struct.pack("<f", value)
 
 
 class CumulativeText:
@@ -111,13 +127,13 @@ class CumulativeText:
     def __init__(self, codec: TextCodec) -> None:
         self.seen = ""
         self._codec = codec
-        self._num_tokens = 0
+        self.num_tokens = 0
 
     def grow(self, text: str, is_whole: bool) -> TextDelta:
         """Return the gain; until the text is whole, half a character at its end waits."""
         stable = text if is_whole else text.rstrip("\N{REPLACEMENT CHARACTER}")
         gained = stable[len(self.seen) :]
         self.seen += gained
-        total = len(self._codec.encode(self.seen)) if is_whole else self._num_tokens + 1
-        num_tokens, self._num_tokens = total - self._num_tokens, total
+        total = len(self._codec.encode(self.seen)) if is_whole else self.num_tokens + 1
+        num_tokens, self.num_tokens = total - self.num_tokens, total
         return TextDelta(0, gained, num_tokens)

@@ -2,147 +2,155 @@
 
 import asyncio
 import itertools
-import struct
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
-import grpc
-import grpc.aio
 import pytest
-from tritonclient.grpc import service_pb2 as pb
 
 from gateway.blueprints import load_blueprint
 from gateway.errors import EngineUnavailable
 from gateway.generation import Delta, Generation, Prompt
-from gateway.keeper import LONGEST_REMINDER_S, Keeper, Reminder, run_keepers, start_keepers
+from gateway.keeper import Keeper, run_keepers, start_keepers
 from gateway.models import Models
 from gateway.settings import ModelSettings, Settings, TritonSettings
+from gateway.triton import discovery
 from gateway.triton.contract import ContractMismatch
+from gateway.triton.reminder import LONGEST_REMINDER_S, Reminder
+from gateway.triton.view import state_of
 from tests.fakes import tiny_tokenizer
-
-INPUTS = "input_ids input_lengths request_output_len streaming"
+from tests.tritons import Outcome, ScriptedTriton, standing
 
 REFUSED, NOT_READY = "Triton cannot be reached.", "Triton says that its model is not ready."
-
-
-class Changeable(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """A Triton with one model: what it publishes can be changed, its streams wait to be let go."""
-
-    def __init__(self) -> None:
-        self.max_seq_len, self.inputs = "2048", INPUTS
-        self.goes_on = asyncio.Event()
-
-    def service(self, call: Any) -> Any:
-        method = call.method.rpartition("/")[2]
-        if method == "ModelStreamInfer":
-            return grpc.stream_stream_rpc_method_handler(self._stream)
-        answers: dict[str, Callable[[], Any]] = {
-            "ModelConfig": self._config,
-            "ModelReady": lambda: pb.ModelReadyResponse(ready=True),
-            "ServerMetadata": lambda: pb.ServerMetadataResponse(name="triton", version="1"),
-        }
-
-        async def answer(_: bytes, __: Any) -> bytes:
-            return bytes(answers[method]().SerializeToString())
-
-        return grpc.unary_unary_rpc_method_handler(answer)
-
-    def _config(self) -> Any:
-        response = pb.ModelConfigResponse()
-        config = response.config
-        config.name, config.max_batch_size = "tensorrt_llm", 8
-        config.model_transaction_policy.decoupled = True
-        for name in self.inputs.split():
-            config.input.add(name=name)
-        for name in ("output_ids", "sequence_length"):
-            config.output.add(name=name)
-        config.parameters["max_seq_len"].string_value = self.max_seq_len
-        return response
-
-    async def _stream(self, requests: AsyncIterator[bytes], _: Any) -> AsyncIterator[bytes]:
-        async for _ in requests:
-            for is_final in (False, True):
-                message = pb.ModelStreamInferResponse()
-                response = message.infer_response
-                response.parameters["triton_final_response"].bool_param = is_final
-                response.outputs.add(name="output_ids", datatype="INT32", shape=[1, 1, 1])
-                response.outputs.add(name="sequence_length", datatype="INT32", shape=[1, 1])
-                response.raw_output_contents.extend([struct.pack("<i", 5), struct.pack("<i", 1)])
-                yield message.SerializeToString()
-                await self.goes_on.wait()
+ASKED = Generation(Prompt((1, 2), "ab"), max_tokens=2)
 
 
 @pytest.fixture
-async def triton() -> AsyncIterator[tuple[Changeable, str]]:
-    handler, server = Changeable(), grpc.aio.server()
-    server.add_generic_rpc_handlers([handler])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield handler, f"127.0.0.1:{port}"
-    await server.stop(0)
+async def triton() -> AsyncIterator[ScriptedTriton]:
+    triton = ScriptedTriton()
+    async with standing(triton):
+        yield triton
 
 
-async def keepers(models: Models, address: str) -> list[Keeper]:
+async def keepers(models: Models, **triton: object) -> list[Keeper]:
     settings = ModelSettings(
-        id="m", tokenizer=tiny_tokenizer(), triton=TritonSettings(address=address)
+        id="m", tokenizer=tiny_tokenizer(), triton=TritonSettings.model_validate(triton)
     )
     return await start_keepers(models, [load_blueprint(settings, Settings())])
 
 
-async def test_answers_outlive_the_keeper_while_the_gateway_drains(
-    triton: tuple[Changeable, str],
-) -> None:
-    models = Models()
-    [keeper] = await keepers(models, triton[1])
+@asynccontextmanager
+async def kept(models: Models, **triton: object) -> AsyncIterator[Keeper]:
+    """Keep a model while the block lasts."""
+    [keeper] = await keepers(models, **triton)
     keeping = asyncio.ensure_future(run_keepers([keeper]))
-    items = models.find("m").engine.generate(Generation(Prompt((1, 2), "ab"), max_tokens=9))
-    assert await anext(items) == Delta(0, [5])
+    try:
+        yield keeper
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await keeper.close()
+
+
+async def test_answers_outlive_the_keeper_while_the_gateway_drains(triton: ScriptedTriton) -> None:
+    triton.outcomes = [Outcome(pauses_after=1)]
+    models = Models()
+    [keeper] = await keepers(models, address=triton.address)
+    keeping = asyncio.ensure_future(run_keepers([keeper]))
+    items = models.find("m").engine.generate(ASKED)
+    assert await anext(items) == Delta(0, [3])
 
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
-    triton[0].goes_on.set()
+    triton.goes_on.set()
 
-    assert await anext(items) == Delta(0, [5])
+    assert await anext(items) == Delta(0, [6])
     await items.aclose()
     await keeper.close()
 
 
-async def test_answers_go_on_by_the_contract_they_began_with(
-    triton: tuple[Changeable, str],
-) -> None:
+async def test_answers_go_on_by_the_contract_they_began_with(triton: ScriptedTriton) -> None:
+    triton.outcomes = [Outcome(pauses_after=1)]
     models = Models()
-    [keeper] = await keepers(models, triton[1])
+    [keeper] = await keepers(models, address=triton.address)
     before = models.find("m").engine
-    items = before.generate(Generation(Prompt((1, 2), "ab"), max_tokens=9))
+    items = before.generate(ASKED)
     await anext(items)
-    triton[0].max_seq_len = "64"
+    triton.max_seq_len = "64"
 
     keeping = asyncio.ensure_future(keeper.run())  # a connection was made: so it reads again
     for _ in range(1000):
         if models.find("m").max_model_len == 64:
             break
         await asyncio.sleep(0.01)
-    triton[0].goes_on.set()
+    triton.goes_on.set()
 
     assert (before.max_model_len, models.find("m").max_model_len) == (2048, 64)
-    assert await anext(items) == Delta(0, [5])
+    assert await anext(items) == Delta(0, [6])
     await items.aclose()
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
     await keeper.close()
 
 
-async def test_a_contract_that_does_not_fit_is_refused_at_start(
-    triton: tuple[Changeable, str],
-) -> None:
-    triton[0].inputs = INPUTS.replace("streaming", "")
+async def test_a_contract_that_does_not_fit_is_refused_at_start(triton: ScriptedTriton) -> None:
+    triton.inputs.remove("streaming")
     models = Models()
 
     with pytest.raises(ContractMismatch, match="'streaming'"):
-        await keepers(models, triton[1])
+        await keepers(models, address=triton.address)
 
     with pytest.raises(EngineUnavailable):
         models.find("m")
+
+
+async def test_a_replica_that_does_not_fit_is_refused_by_name_and_the_others_serve() -> None:
+    good, bad, short = ScriptedTriton(), ScriptedTriton(), ScriptedTriton(max_seq_len="64")
+    bad.inputs.remove("streaming")
+    models = Models()
+
+    async with standing(good, bad, short):
+        addresses = [one.address for one in (bad, good, short)]
+        async with kept(models, addresses=addresses, policy="round_robin") as keeper:
+            for _ in range(4):
+                assert [item async for item in models.find("m").engine.generate(ASKED)]
+            refused, *serving = keeper.replicas.members
+
+    assert [len(one.asked) for one in (bad, good, short)] == [0, 2, 2]
+    assert models.find("m").max_model_len == 64
+    assert "'streaming'" in refused.reason
+    assert [state_of(one) for one in serving] == ["serving", "serving"]
+
+
+async def test_replicas_come_and_go_with_the_file_that_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery.Filed, "every_s", 0.01)
+    first, second = ScriptedTriton([Outcome(pauses_after=1)]), ScriptedTriton()
+    models, file = Models(), tmp_path / "replicas"
+
+    async with standing(first, second):
+        file.write_text(first.address)
+        async with kept(models, addresses_file=file):
+            running = models.find("m").engine.generate(ASKED)
+            assert await anext(running) == Delta(0, [3])
+
+            file.write_text(second.address)
+            await served_by(second, models)
+            first.goes_on.set()
+
+            assert await anext(running) == Delta(0, [6])
+            await running.aclose()
+
+
+async def served_by(triton: ScriptedTriton, models: Models) -> None:
+    """Return once a generation went to this Triton."""
+    while not triton.asked:
+        try:
+            async for _ in models.find("m").engine.generate(ASKED):
+                pass
+        except EngineUnavailable:
+            await asyncio.sleep(0.01)
 
 
 def said(reminder: Reminder, seconds: int) -> list[int]:

@@ -165,3 +165,41 @@ def test_sending_late_does_not_slow_the_pace(tmp_path: Path) -> None:
         hands.sleep(0.015)
 
     assert hands.at_s == pytest.approx(4 * 0.03 + 0.015)
+
+
+def test_what_follows_greedily_follows_from_all_tokens_before_it(tmp_path: Path) -> None:
+    engine = simulator(tmp_path)
+    answer = first_tokens(engine, asking(1, 2), 8)
+
+    rest = first_tokens(engine, asking(1, 2, *answer[:5]), 3)
+
+    assert answer[:5] + rest == answer
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "blocks"),
+    [
+        (range(100), range(100), 3),
+        (range(64), range(64), 1),
+        (range(100), [*range(50), *range(900, 950)], 1),
+        (range(100), range(1, 101), 0),
+        (range(1000), range(1000), 0),
+    ],
+    ids=["whole blocks", "not the last token", "up to a difference", "from the start", "evicted"],
+)
+def test_prompts_that_are_remembered_are_not_computed_again(
+    tmp_path: Path, first: list[int], second: list[int], blocks: int
+) -> None:
+    hands = Hands()
+    cost = {"prefill_tokens_per_s": 100, "prefix_cache_tokens": 320}
+    engine = simulator(tmp_path, hands=hands, cost=cost)
+    engine.start([1], asking(*first))
+    list(engine.step())
+    engine.stop(1)
+    before_s = hands.at_s
+
+    engine.start([2], asking(*second))
+    [progress] = engine.step()
+
+    assert progress.reused_blocks == blocks
+    assert hands.at_s - before_s == pytest.approx((len(second) - 32 * blocks) / 100)

@@ -20,6 +20,7 @@ from gateway.settings import LoraSettings, ModelSettings, Settings, SettingsErro
 from gateway.triton.contract import Contract
 from gateway.triton.engine import TritonEngine
 from gateway.triton.replica import Replica
+from tests.engines import pool
 from tests.fakes import FakeEngine, stop, text, tiny_tokenizer
 from tests.wire import CheckedTransport
 
@@ -56,14 +57,20 @@ class ScriptedCall:
     async def done_writing(self) -> None:
         """There is one request."""
 
+    async def peek(self) -> bytes:
+        return self._message()
+
     async def __aiter__(self) -> AsyncIterator[Any]:
+        yield [self._message()]
+
+    def _message(self) -> bytes:
         message = pb.ModelStreamInferResponse(error_message=self._error)
         response = message.infer_response
         response.parameters["triton_final_response"].bool_param = True
         response.outputs.add(name="output_ids", datatype="INT32", shape=[1, 1, 1])
         response.outputs.add(name="sequence_length", datatype="INT32", shape=[1, 1])
         response.raw_output_contents.extend([struct.pack("<i", 5), struct.pack("<i", 1)])
-        yield [message.SerializeToString()]
+        return bytes(message.SerializeToString())
 
     def cancel(self) -> None:
         """It is over."""
@@ -76,7 +83,13 @@ class ScriptedChannel:
         self.sent: list[Any] = []
         self._errors = list(errors)
 
-    def stream(self) -> Any:
+    def timeout_s(self) -> float:
+        return 10.0
+
+    def retry_now(self) -> None:
+        """There is a connection."""
+
+    def stream(self, deadline: float) -> Any:
         return ScriptedCall(self.sent, self._errors.pop(0))
 
     @property
@@ -94,7 +107,7 @@ async def ask(engine: TritonEngine, folder: Path) -> list[Any]:
 
 
 def engine_at(channel: Any) -> TritonEngine:
-    return TritonEngine(Replica(channel, "tensorrt_llm"), CONTRACT, "scripted")
+    return TritonEngine(pool([Replica(channel, "tensorrt_llm")], CONTRACT))
 
 
 async def test_weights_go_once_and_then_the_number_alone(tmp_path: Path) -> None:

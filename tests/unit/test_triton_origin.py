@@ -15,6 +15,7 @@ from gateway.origin import Origin, origin
 from gateway.triton.call import EngineRequest, responses
 from gateway.triton.channel import Channel
 from gateway.triton.replica import Replica
+from tests.engines import asked
 
 
 class Noting(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -55,10 +56,8 @@ async def ask(address: str, timeout_s: float | None) -> int:
     channel = Channel(address, timeout_s)
     try:
         request = pb.ModelInferRequest(model_name="m", id="1")
-        asked = EngineRequest("1")
-        return len(
-            [response async for response in responses(Replica(channel, "m"), request, asked)]
-        )
+        call = asked(Replica(channel, "m"), request, EngineRequest("1"))
+        return len([response async for response in responses(call, EngineRequest("1"))])
     finally:
         await channel.close()
 

@@ -14,6 +14,7 @@ from gateway.errors import EngineUnavailable
 from gateway.triton.call import EngineRequest, responses
 from gateway.triton.channel import Channel, TransportName
 from gateway.triton.replica import Progress, Readiness, Replica
+from tests.engines import asked
 
 METHOD = "/inference.GRPCInferenceService/ModelReady"
 
@@ -64,7 +65,8 @@ async def replica(
 
 def ask(replica: Replica, is_streamed: bool = True) -> AsyncGenerator[Any, None]:
     request = EngineRequest("1", is_streamed=is_streamed)
-    return responses(replica, pb.ModelInferRequest(model_name="m", id="1"), request)
+    message = pb.ModelInferRequest(model_name="m", id="1")
+    return responses(asked(replica, message, request), request)
 
 
 async def test_what_comes_of_open_calls_is_seen(replica: Replica) -> None:

@@ -24,10 +24,11 @@ Sizes = Annotated[tuple[Annotated[int, msgspec.Meta(ge=1)], ...], msgspec.Meta(m
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What goes wrong once a sequence has sent `after` tokens.
 
-    `error` fails the request, `crash` raises out of the step, `stall` sends nothing for `seconds`.
+    `error` fails the request, `crash` raises out of the step, `stall` sends nothing for `seconds`,
+    `hang` lets the whole engine stand still so long.
     """
 
-    kind: Literal["error", "crash", "stall"]
+    kind: Literal["error", "crash", "stall", "hang"]
     after: int = 0
     message: str = "simulated fault"
     seconds: float = 0.0
@@ -54,12 +55,17 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long things take and how much fits; 0 is no time, and no bound."""
+    """How long things take and how much fits; 0 is no time, and no bound.
+
+    Prompts are remembered up to `prefix_cache_tokens`: what of another is the same is not
+    computed again, and told as reused. 0 is none.
+    """
 
     prefill_tokens_per_s: float = 0.0
     step_s: float = 0.0
     step_s_per_sequence: float = 0.0
     kv_capacity_tokens: int = 0
+    prefix_cache_tokens: int = 0
 
 
 class SimulatorFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,8 +107,9 @@ class Script:
 
     def _filler(self, request: Request, index: int) -> Iterator[int]:
         prompt = zlib.crc32(np.array(request.input_ids, np.int32).tobytes())
-        chance = f"{request.seed} {index}" if request.is_sampled else ""
-        draw = random.Random(f"{prompt} {chance}")
+        if not request.is_sampled:
+            return _following(prompt, self._words)
+        draw = random.Random(f"{prompt} {request.seed} {index}")
         return (draw.choice(self._words) for _ in itertools.count())
 
     def _ordinary_tokens(self) -> list[int]:
@@ -124,6 +131,14 @@ class Script:
             return ""
         text: str = self._tokenizer.decode(ids, skip_special_tokens=False)
         return text
+
+
+def _following(checksum: int, words: list[int]) -> Iterator[int]:
+    """Endless tokens, each of which follows from all before it, as where decoding is greedy."""
+    while True:
+        token = words[checksum % len(words)]
+        yield token
+        checksum = zlib.crc32(token.to_bytes(4, "little"), checksum)
 
 
 def _end(row: Row, request: Request) -> tuple[int, ...]:

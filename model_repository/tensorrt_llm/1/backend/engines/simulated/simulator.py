@@ -10,6 +10,7 @@ import msgspec
 
 from backend.contract import Refused, Request, Tensors, UnsupportedTensor
 from backend.engine import Progress
+from backend.engines.simulated.prefix_cache import BLOCK_TOKENS, PrefixCache
 from backend.engines.simulated.script import Cost, Fault, Row, Script, SimulatorFile
 
 _STALLED_S = 0.001
@@ -83,6 +84,8 @@ class Simulator:
         self._cost = cost
         self._max_num_seqs = max_num_seqs
         self._active: dict[int, SimulatedSequence] = {}
+        self._prefixes = PrefixCache(cost.prefix_cache_tokens)
+        self._reused_blocks: dict[int, int] = {}
         self._prefill_tokens = 0
         self._due = 0.0
 
@@ -128,7 +131,7 @@ class Simulator:
         for index, key in enumerate(keys):
             tokens = self._script.tokens(row, request, index)
             self._active[key] = SimulatedSequence(row, tokens, _kv_tokens(request), self._clock)
-        self._prefill_tokens += len(request.input_ids)
+        self._prefill_tokens += len(request.input_ids) - self._reuse(keys, row, request)
 
     @property
     def has_work(self) -> bool:
@@ -144,11 +147,13 @@ class Simulator:
             fault = sequence.due_fault()
             if fault is not None and fault.kind == "crash":
                 raise RuntimeError(fault.message)
+            if fault is not None and fault.kind == "hang":
+                self._clock.sleep(fault.seconds)
             if fault is not None and fault.kind == "error":
                 yield Progress(key, [], [], error=RuntimeError(fault.message))
             elif not sequence.is_stalled:
                 ids = sequence.next_delta()
-                blocks = sequence.row.kv_cache_reused_blocks
+                blocks = self._reused_blocks.get(key, sequence.row.kv_cache_reused_blocks)
                 yield Progress(key, ids, sequence.log_probs(ids), reused_blocks=blocks)
 
     def wake(self) -> None:
@@ -157,16 +162,27 @@ class Simulator:
     def stop(self, key: int) -> None:
         """Forget a sequence, whether it has finished or not."""
         self._active.pop(key, None)
+        self._reused_blocks.pop(key, None)
 
     def reset(self) -> None:
         """Forget every sequence."""
         self._active.clear()
+        self._reused_blocks.clear()
 
     def tidy(self) -> None:
         """Return: nothing piles up."""
 
     def close(self) -> None:
         """Return: there is nothing to end."""
+
+    def _reuse(self, keys: Sequence[int], row: Row, request: Request) -> int:
+        """Return how many tokens of the prompt need not be computed."""
+        if not self._cost.prefix_cache_tokens:
+            return 0
+        reused = self._prefixes.take(request.input_ids)
+        if row.kv_cache_reused_blocks < 0:
+            self._reused_blocks.update(dict.fromkeys(keys, reused))
+        return reused * BLOCK_TOKENS
 
     def _wait(self) -> None:
         cost = self._cost
