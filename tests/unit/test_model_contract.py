@@ -7,6 +7,7 @@ import pytest
 from backend.contract import (
     Guide,
     Limits,
+    Lora,
     Refused,
     Request,
     UnsupportedTensor,
@@ -58,9 +59,15 @@ def test_every_tensor_has_its_field() -> None:
         return_num_output_tokens=[True],
         guided_decoding_guide_type=text(b"regex"),
         guided_decoding_guide=text(b"[0-9]"),
+        beam_width=[2],
+        bad_words_list=[[[3, 4], [2, -1]]],
+        lora_task_id=np.array([7], np.uint64),
+        lora_path=text(b"/adapters/seven"),
+        num_top_log_probs=[5],
+        num_prompt_log_probs=[0],
     )
 
-    assert parse("a", tensors, LIMITS) == Request(
+    assert parse("a", tensors, Limits(max_seq_len=32, has_adapters=True)) == Request(
         id="a",
         input_ids=(5, 6, 7),
         max_tokens=4,
@@ -76,6 +83,11 @@ def test_every_tensor_has_its_field() -> None:
         min_tokens=3,
         seed=2**63,
         guide=Guide("regex", "[0-9]"),
+        beam_width=2,
+        bad_words=((3, 4),),
+        lora=Lora(7, "/adapters/seven"),
+        num_top_log_probs=5,
+        num_prompt_log_probs=0,
         streaming=True,
         exclude_input=True,
         return_log_probs=True,
@@ -123,6 +135,7 @@ REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "offsets that fall": ({"stop_words_list": [[[1, 2], [2, 1]]]}, "'stop_words_list' must have"),
     "offset beyond": ({"stop_words_list": [[[1, 2], [3, -1]]]}, "'stop_words_list' must have"),
     "offset after -1": ({"stop_words_list": [[[1, 2], [-1, 2]]]}, "'stop_words_list' must have"),
+    "too many log probs": ({"num_top_log_probs": [21]}, "'num_top_log_probs' must be at most 20"),
     "one row": ({"stop_words_list": [[[1, 2]]]}, r"'stop_words_list' must have shape \[1, 2, N\]"),
 }
 
@@ -154,7 +167,7 @@ def test_no_words_are_none_whichever_way_they_are_sent() -> None:
         ("prompt_embedding_table", [[[0.5]]]),
     ],
 )
-def test_what_no_stand_in_can_do_is_refused(name: str, value: Any) -> None:
+def test_what_no_engine_here_can_do_is_refused(name: str, value: Any) -> None:
     with pytest.raises(UnsupportedTensor, match=f"^unsupported tensor '{name}': "):
         parse("a", given(**{name: value}), LIMITS)
 
@@ -170,6 +183,14 @@ def test_what_no_stand_in_can_do_is_refused(name: str, value: Any) -> None:
 )
 def test_what_asks_for_nothing_is_let_through(name: str, value: Any) -> None:
     assert parse("a", given(**{name: value}), LIMITS) == parse("a", given(), LIMITS)
+
+
+def test_a_bias_of_nothing_is_none() -> None:
+    nothing = given(embedding_bias=[[0.0] * 8])
+    something = given(embedding_bias=[[0.0, 1.5]])
+
+    assert parse("a", nothing, LIMITS).embedding_bias is None
+    assert parse("a", something, LIMITS).embedding_bias.tolist() == [0.0, 1.5]  # type: ignore[union-attr]
 
 
 def test_only_a_set_stop_tensor_stops() -> None:

@@ -14,6 +14,7 @@ def config(**parameters: str) -> str:
     return json.dumps(
         {
             "max_batch_size": 16,
+            "input": [],
             "dynamic_batching": {"default_queue_policy": {"max_queue_size": 4}},
             "parameters": {name: {"string_value": value} for name, value in values.items()},
         }
@@ -60,3 +61,10 @@ def test_a_wrong_parameter_is_named(parameters: dict[str, str], name: str) -> No
 def test_an_unknown_engine_is_named(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="'tensorrt'"):
         Deployment.read(tmp_path, config(engine="tensorrt")).load_engine()
+
+
+def test_adapters_can_be_had_where_the_model_takes_their_path() -> None:
+    given = json.loads(config())
+    given["input"] = [{"name": "input_ids"}, {"name": "lora_path"}]
+
+    assert Deployment.read(Path("folder"), json.dumps(given)).limits.has_adapters

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 import pytest
 from backend.contract import Guide, Refused, Request, Tensors
-from backend.engine import Progress
+from backend.engine import Progress, PromptLogProbs
 from backend.generation import Cancelled, QueueFull
 from backend.loop import Load, Loop
 from backend.responses import Delta
 
 PATIENCE_S = 5
+PROMPT = PromptLogProbs([-0.5], [])
 GOOD, BAD, KNOWN_BAD = Guide("regex", "good"), Guide("regex", "bad"), Guide("regex", "known")
 
 
@@ -69,7 +70,8 @@ class ScriptedEngine:
             if token == 13:
                 raise RuntimeError("the step went wrong")
             error = RuntimeError("no room") if token == 99 else None
-            yield Progress(key, [token], [-0.5], is_finished=not ids, error=error)
+            tops = [[(token, -0.5)]]
+            yield Progress(key, [token], [-0.5], not ids, error, tops=tops, prompt=PROMPT)
 
     def wake(self) -> None:
         pass
@@ -162,6 +164,15 @@ def test_a_stream_carries_the_log_probs_of_all_tokens_so_far(loop: Loop) -> None
 
     assert caller.ids == [[5], [6], []]
     assert [delta.log_probs for delta in caller.deltas] == [[-0.5], [-0.5] * 2, [-0.5] * 2]
+
+
+@pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "whole"])
+def test_the_likeliest_are_sent_with_their_tokens(loop: Loop, streaming: bool) -> None:
+    caller = submit(loop, asking(5, 6, streaming=streaming, num_top_log_probs=1))
+
+    assert [token for ids in caller.ids for token in ids] == [5, 6]
+    assert [top for delta in caller.deltas for top in delta.tops] == [[(5, -0.5)], [(6, -0.5)]]
+    assert caller.deltas[0].prompt == PROMPT
 
 
 def test_several_sequences_are_each_sent(loop: Loop) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from backend.contract import Request
+from backend.engine import PromptLogProbs
 from backend.responses import Delta, PerfMetrics, tensors
 
 METRICS = PerfMetrics(1, 2, 3, 4, kv_cache_reused_blocks=5)
@@ -78,3 +79,22 @@ def test_tensors_have_the_types_of_the_contract() -> None:
             np.int64,
         ),
     }
+
+
+def test_the_likeliest_come_with_their_tokens_and_those_of_the_prompt_once() -> None:
+    tops = [((5, -0.5), (7, -1.0)), ((6, -2.0),)]
+    prompt = PromptLogProbs([-0.25], [((9, -0.25), (4, -1.5))])
+    request = Request("", (8, 9), 4, num_top_log_probs=2, num_prompt_log_probs=1, streaming=True)
+
+    first = Delta(request, 0, [5, 6], [], None, tops, prompt)
+
+    assert listed(first) == {
+        "output_ids": [[[5, 6]]],
+        "sequence_length": [[2]],
+        "top_log_prob_ids": [[[5, 7], [6, -1]]],
+        "top_log_probs": [[[-0.5, -1.0], [-2.0, -np.inf]]],
+        "prompt_log_probs": [[-0.25]],
+        "prompt_top_log_prob_ids": [[[9]]],
+        "prompt_top_log_probs": [[[-0.25]]],
+    }
+    assert not first.is_plain

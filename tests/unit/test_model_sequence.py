@@ -2,6 +2,7 @@
 
 import pytest
 from backend.contract import Request
+from backend.engine import Progress
 from backend.sequence import Sequence
 
 TOKENS = [5, 6, 7, 8, 9, 10]
@@ -11,9 +12,9 @@ def cut(**options: object) -> tuple[list[int], bool]:
     """The tokens kept, and whether the sequence ended there, pushed in twos and as a whole."""
     request = Request(**{"id": "", "input_ids": (1,), "max_tokens": 99, **options})  # type: ignore[arg-type]
     whole, halves = Sequence(request, 0), Sequence(request, 0)
-    whole.push(TOKENS, [])
+    whole.push(Progress(1, TOKENS, []))
     for at in range(0, len(TOKENS), 2):
-        halves.push(TOKENS[at : at + 2], [])
+        halves.push(Progress(1, TOKENS[at : at + 2], []))
     assert (whole.ids, whole.is_finished) == (halves.ids, halves.is_finished)
     return whole.ids, whole.is_finished
 
@@ -41,7 +42,8 @@ def test_a_sequence_is_cut_at_its_end(
 
 def test_log_probs_are_cut_with_their_tokens() -> None:
     sequence = Sequence(Request(id="", input_ids=(1,), max_tokens=2), 0)
+    tops = [((token, -0.1),) for token in (5, 6, 7)]
 
-    kept = sequence.push([5, 6, 7], [-0.1, -0.2, -0.3])
+    kept = sequence.push(Progress(1, [5, 6, 7], [-0.1, -0.2, -0.3], tops=tops))
 
-    assert (kept, sequence.log_probs) == (2, [-0.1, -0.2])
+    assert (kept, sequence.log_probs, sequence.tops) == (2, [-0.1, -0.2], tops[:2])

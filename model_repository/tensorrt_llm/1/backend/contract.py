@@ -1,18 +1,23 @@
 """Request tensors of TensorRT-LLM 1.2 into a `Request`. Knows neither Triton's API nor an engine.
 
-Scalars declared with an empty reshape arrive as [1], all other tensors with a leading batch of 1.
+Beside them are some of our own, in the models of engines that have a use for them: `lora_path`,
+`num_top_log_probs`, `num_prompt_log_probs`. Scalars declared with an empty reshape arrive as [1],
+all other tensors with a leading batch of 1.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.unsupported import unsupported
+
 Tensors = Mapping[str, NDArray[Any]]
 Words = tuple[tuple[int, ...], ...]
 
+MAX_TOP_LOG_PROBS = 20
 GUIDE_KINDS = ("json", "json_schema", "regex", "ebnf_grammar")
 
 
@@ -36,11 +41,20 @@ class Guide:
 
 
 @dataclass(frozen=True)
+class Lora:
+    """An adapter: its number, and the folder that the engine finds it in."""
+
+    task_id: int
+    path: str
+
+
+@dataclass(frozen=True)
 class Request:
     """One prompt with every default decided.
 
     `top_k` 0 keeps the whole vocabulary, `top_p` 0 is unset; with both unset decoding is greedy.
-    `end_id` -1 never ends a sequence.
+    `end_id` -1 never ends a sequence. `embedding_bias` is added to the logits, one FP32 a token.
+    `num_prompt_log_probs` counts those wanted beside the prompt's own, -1 for not even these.
     """
 
     id: str
@@ -64,6 +78,12 @@ class Request:
     return_perf_metrics: bool = False
     return_num_input_tokens: bool = False
     return_num_output_tokens: bool = False
+    beam_width: int = 1
+    bad_words: Words = ()
+    embedding_bias: NDArray[np.float32] | None = field(default=None, compare=False)
+    lora: Lora | None = None
+    num_top_log_probs: int = 0
+    num_prompt_log_probs: int = -1
 
     @property
     def is_sampled(self) -> bool:
@@ -74,10 +94,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the deployment sets: the context in tokens, and whether prompts are echoed."""
+    """What the deployment sets: the context in tokens, whether prompts are echoed, and whether
+    adapters can be had."""
 
     max_seq_len: int
     exclude_input: bool = False
+    has_adapters: bool = False
 
 
 def is_stop(request_id: str, tensors: Tensors) -> bool:
@@ -96,7 +118,8 @@ def parse(request_id: str, tensors: Tensors, limits: Limits) -> Request:
 
     Raises Refused, naming the tensor.
     """
-    _check_supported(tensors)
+    for name, reason in unsupported(tensors, {"lora_task_id"} if limits.has_adapters else set()):
+        raise UnsupportedTensor(name, reason)
     input_ids = _input_ids(tensors)
     return Request(
         id=request_id,
@@ -120,6 +143,12 @@ def parse(request_id: str, tensors: Tensors, limits: Limits) -> Request:
         return_perf_metrics=bool(_scalar(tensors, "return_perf_metrics", False)),
         return_num_input_tokens=bool(_scalar(tensors, "return_num_input_tokens", False)),
         return_num_output_tokens=bool(_scalar(tensors, "return_num_output_tokens", False)),
+        beam_width=_positive(tensors, "beam_width", 1),
+        bad_words=words(tensors, "bad_words_list"),
+        embedding_bias=_embedding_bias(tensors),
+        lora=_lora(tensors),
+        num_top_log_probs=_count(tensors, "num_top_log_probs", 0),
+        num_prompt_log_probs=_count(tensors, "num_prompt_log_probs", -1),
     )
 
 
@@ -154,6 +183,24 @@ def _positive(tensors: Tensors, name: str, default: int) -> int:
     if value < 1:
         raise Refused(f"tensor '{name}' must be at least 1, not {value}")
     return value
+
+
+def _count(tensors: Tensors, name: str, default: int) -> int:
+    value = int(_scalar(tensors, name, default))
+    if not default <= value <= MAX_TOP_LOG_PROBS:
+        raise Refused(f"tensor '{name}' must be at most {MAX_TOP_LOG_PROBS}, not {value}")
+    return value
+
+
+def _embedding_bias(tensors: Tensors) -> NDArray[np.float32] | None:
+    bias = tensors.get("embedding_bias")
+    return bias[0] if bias is not None and bias.any() else None
+
+
+def _lora(tensors: Tensors) -> Lora | None:
+    if "lora_task_id" not in tensors:
+        return None
+    return Lora(int(_scalar(tensors, "lora_task_id", 0)), _text(tensors, "lora_path"))
 
 
 def _input_ids(tensors: Tensors) -> tuple[int, ...]:
@@ -192,49 +239,3 @@ def _text(tensors: Tensors, name: str) -> str:
     except UnicodeDecodeError:
         raise Refused(f"tensor '{name}' must be UTF-8") from None
     return text
-
-
-# What the tensors ask for has no counterpart here, unless they are empty or hold a neutral value.
-_UNSUPPORTED = {
-    "encoder_input_features": "the model has no encoder",
-    "decoder_input_ids": "the model has no encoder",
-    "cross_attention_mask": "the model has no encoder",
-    "skip_cross_attn_blocks": "the model has no encoder",
-    "draft_input_ids": "no speculative decoding",
-    "draft_logits": "no speculative decoding",
-    "lookahead_window_size": "no speculative decoding",
-    "lookahead_ngram_size": "no speculative decoding",
-    "lookahead_verification_set_size": "no speculative decoding",
-    "runtime_top_p_min": "top_p does not decay",
-    "runtime_top_p_decay": "top_p does not decay",
-    "return_context_logits": "logits are not returned",
-    "return_generation_logits": "logits are not returned",
-    "prompt_embedding_table": "no prompt tuning",
-    "prompt_table_extra_ids": "no prompt tuning",
-    "mrope_rotary_cos_sin": "the model takes no multimodal positions",
-    "mrope_position_deltas": "the model takes no multimodal positions",
-    "lora_task_id": "no LoRA adapters",
-    "lora_weights": "no LoRA adapters",
-    "lora_config": "no LoRA adapters",
-    "context_phase_params": "no disaggregated serving",
-    "retention_token_range_starts": "the KV cache has no priorities",
-    "retention_token_range_ends": "the KV cache has no priorities",
-    "retention_token_range_priorities": "the KV cache has no priorities",
-    "retention_token_range_durations_ms": "the KV cache has no priorities",
-    "retention_decode_priority": "the KV cache has no priorities",
-    "retention_decode_duration_ms": "the KV cache has no priorities",
-}
-_NEUTRAL = {
-    "runtime_top_p_min": (0.0,),
-    "runtime_top_p_decay": (0.0, 1.0),
-    "return_context_logits": (False,),
-    "return_generation_logits": (False,),
-    "skip_cross_attn_blocks": (False,),
-}
-
-
-def _check_supported(tensors: Tensors) -> None:
-    for name in tensors.keys() & _UNSUPPORTED.keys():
-        tensor = tensors[name]
-        if tensor.size and not np.isin(tensor, _NEUTRAL.get(name, ())).all():
-            raise UnsupportedTensor(name, _UNSUPPORTED[name])

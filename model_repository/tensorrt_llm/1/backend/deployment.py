@@ -42,6 +42,7 @@ class Deployment:
             limits=Limits(
                 max_seq_len=_max_seq_len(parameters),
                 exclude_input=_flag(parameters, "exclude_input_in_output", False),
+                has_adapters=any(tensor["name"] == "lora_path" for tensor in config["input"]),
             ),
             max_num_seqs=config["max_batch_size"],
             max_queue_size=int(queue.get("max_queue_size", 0)),

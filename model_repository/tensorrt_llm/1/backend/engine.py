@@ -5,13 +5,24 @@ from typing import NamedTuple, Protocol
 
 from backend.contract import Request, Tensors
 
+Tops = Sequence[tuple[int, float]]
+"""The likeliest tokens at a place and a natural log each, the likeliest first."""
+
+
+class PromptLogProbs(NamedTuple):
+    """A natural log for each token of a prompt but the first, and the likeliest there."""
+
+    log_probs: list[float]
+    tops: Sequence[Tops]
+
 
 class Progress(NamedTuple):
     """What one sequence gained in a step: token ids, a natural log each, or the reason it failed.
 
     `log_probs` may be empty where none were asked for; `is_finished` when the engine ended it
     itself; `reused_blocks` of the KV cache, -1 where that is not known. Progress of a key that was
-    stopped is ignored.
+    stopped is ignored. `tops` are those of each token, and `prompt` comes once, with the first
+    token or before it, both where they were asked for.
     """
 
     key: int
@@ -20,6 +31,8 @@ class Progress(NamedTuple):
     is_finished: bool = False
     error: Exception | None = None
     reused_blocks: int = -1
+    tops: Sequence[Tops] = ()
+    prompt: PromptLogProbs | None = None
 
 
 class Engine(Protocol):

@@ -4,7 +4,7 @@ import time
 from typing import Protocol
 
 from backend.contract import Request
-from backend.engine import Progress
+from backend.engine import Progress, PromptLogProbs
 from backend.responses import Delta, PerfMetrics
 from backend.sequence import Sequence
 
@@ -45,6 +45,7 @@ class Generation:
         self.call = call
         self.sequences = [Sequence(request, i) for i in range(request.num_return_sequences)]
         self._metrics = PerfMetrics(arrival_time_ns=time.monotonic_ns())
+        self._prompt: PromptLogProbs | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -58,25 +59,33 @@ class Generation:
     def push(self, index: int, progress: Progress) -> None:
         """Take what the engine generated for sequence `index`, and send what is due."""
         sequence = self.sequences[index]
-        kept = sequence.push(progress.ids, progress.log_probs)
-        sequence.is_finished |= progress.is_finished
+        kept = sequence.push(progress)
+        self._prompt = progress.prompt or self._prompt
         self._note_token(progress)
         if self.request.streaming:
-            self._send(sequence, sequence.ids[-kept:] if kept else [])
+            self._send(sequence, kept)
         elif sequence.is_finished:
-            self._send(sequence, sequence.ids)
+            self._send(sequence, len(sequence.ids))
 
     def end_early(self) -> None:
         """Send an empty final response: the generation was stopped from outside."""
         first = self.sequences[0]
         self.call.send(Delta(self.request, 0, [], self._log_probs(first)), True)
 
-    def _send(self, sequence: Sequence, ids: list[int]) -> None:
-        if not ids and not sequence.is_finished:
+    def _send(self, sequence: Sequence, count: int) -> None:
+        """Send the last so many tokens."""
+        if not count and not sequence.is_finished:
             return
-        metrics = self._metrics if sequence.is_finished else None
-        log_probs = self._log_probs(sequence)
-        delta = Delta(self.request, sequence.index, ids, log_probs, metrics)
+        delta = Delta(
+            self.request,
+            sequence.index,
+            sequence.ids[-count:] if count else [],
+            self._log_probs(sequence),
+            self._metrics if sequence.is_finished else None,
+            sequence.tops[-count:] if count else [],
+            self._prompt,
+        )
+        self._prompt = None
         self.call.send(delta, self.is_finished)
 
     def _log_probs(self, sequence: Sequence) -> list[float]:

@@ -1,5 +1,6 @@
 """Deltas into the response tensors of TensorRT-LLM 1.2. Knows no Triton API."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.contract import Request
+from backend.engine import PromptLogProbs, Tops
 
 
 @dataclass
@@ -27,7 +29,8 @@ class Delta:
 
     `log_probs` are those of all its tokens so far, if asked for: TensorRT-LLM streams tokens as
     they come, but log probabilities as a list that grows (model_instance_state.cc of v0.19.0,
-    lines 1176-1195, over what trtGptModelInflightBatching.cpp sets at each step).
+    lines 1176-1195, over what trtGptModelInflightBatching.cpp sets at each step). `tops` are those
+    of `ids`; the first delta of a request carries what was asked of the prompt.
     """
 
     request: Request
@@ -35,6 +38,8 @@ class Delta:
     ids: list[int]
     log_probs: list[float]
     perf_metrics: PerfMetrics | None = None
+    tops: Sequence[Tops] = ()
+    prompt: PromptLogProbs | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -43,7 +48,8 @@ class Delta:
         return len(self.ids) == 1 and not (
             (asked.return_log_probs or asked.return_perf_metrics)
             or (asked.return_num_input_tokens or asked.return_num_output_tokens)
-            or asked.num_return_sequences > 1
+            or (asked.num_top_log_probs or asked.num_return_sequences > 1)
+            or self.prompt is not None
             or not (asked.streaming or asked.exclude_input)
         )
 
@@ -60,6 +66,10 @@ def tensors(delta: Delta) -> dict[str, NDArray[Any]]:
     if request.return_log_probs:
         named["output_log_probs"] = np.array([[delta.log_probs]], np.float32)
         named["cum_log_probs"] = np.array([[sum(delta.log_probs)]], np.float32)
+    if request.num_top_log_probs:
+        named |= _top_tensors("top_log_prob", delta.tops, request.num_top_log_probs)
+    if delta.prompt is not None:
+        named |= _prompt_tensors(delta.prompt, request.num_prompt_log_probs)
     if request.num_return_sequences > 1:
         named["sequence_index"] = _one(delta.index)
     if request.return_num_input_tokens:
@@ -69,6 +79,23 @@ def tensors(delta: Delta) -> dict[str, NDArray[Any]]:
     if request.return_perf_metrics and delta.perf_metrics is not None:
         named |= _perf_tensors(delta.perf_metrics)
     return named
+
+
+def _top_tensors(name: str, tops: Sequence[Tops], width: int) -> dict[str, NDArray[Any]]:
+    """Tokens and logs [1, T, width] of the likeliest at each place; -1 where there are fewer."""
+    ids = np.full((1, len(tops), width), -1, np.int32)
+    log_probs = np.full((1, len(tops), width), -np.inf, np.float32)
+    for at, top in enumerate(tops):
+        for rank, (token, log_prob) in enumerate(top[:width]):
+            ids[0, at, rank], log_probs[0, at, rank] = token, log_prob
+    return {f"{name}_ids": ids, f"{name}s": log_probs}
+
+
+def _prompt_tensors(prompt: PromptLogProbs, width: int) -> dict[str, NDArray[Any]]:
+    named: dict[str, NDArray[Any]] = {
+        "prompt_log_probs": np.array([prompt.log_probs], np.float32),
+    }
+    return named | (_top_tensors("prompt_top_log_prob", prompt.tops, width) if width > 0 else {})
 
 
 def _perf_tensors(metrics: PerfMetrics) -> dict[str, NDArray[Any]]:

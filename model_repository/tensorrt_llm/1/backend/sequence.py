@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from backend.contract import Request
+from backend.engine import Progress, Tops
 
 
 @dataclass
@@ -17,17 +18,20 @@ class Sequence:
     index: int
     ids: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
+    tops: list[Tops] = field(default_factory=list)
     is_finished: bool = False
 
-    def push(self, ids: list[int], log_probs: list[float]) -> int:
+    def push(self, progress: Progress) -> int:
         """Take newly generated tokens; return how many of them were kept."""
         before = len(self.ids)
-        for token in ids:
+        for token in progress.ids:
             if self.is_finished:
                 break
             self._push_one(token)
         kept = len(self.ids) - before
-        self.log_probs += log_probs[:kept]
+        self.log_probs += progress.log_probs[:kept]
+        self.tops += progress.tops[:kept]
+        self.is_finished |= progress.is_finished
         return kept
 
     def _push_one(self, token: int) -> None:

@@ -8,7 +8,7 @@ import openvino
 import openvino_genai
 from openvino_genai.py_openvino_genai import GenerationHandle
 
-from backend.contract import Refused, Request, Tensors, UnsupportedTensor, words
+from backend.contract import Refused, Request, Tensors, UnsupportedTensor
 from backend.engine import Progress
 from backend.engines.openvino.guide_office import GuideOffice
 from backend.engines.openvino.guide_trial import GuideTrial
@@ -66,7 +66,7 @@ class OpenVinoEngine:
         at_once = min(self._max_num_seqs, self._kv_blocks.most_at_once(len(request.input_ids)))
         if request.num_return_sequences > at_once:
             raise UnsupportedTensor("num_return_sequences", f"at most {at_once}")
-        _check_decoding(tensors)
+        _check_decoding(request)
         _check_penalties(request)
 
     def expect_guides(self) -> None:
@@ -180,12 +180,12 @@ class OpenVinoEngine:
                 self.stop(progress.key)
 
 
-def _check_decoding(tensors: Tensors) -> None:
-    if "beam_width" in tensors and tensors["beam_width"].max() > 1:
+def _check_decoding(request: Request) -> None:
+    if request.beam_width > 1:
         raise UnsupportedTensor("beam_width", "no beam search")
-    if words(tensors, "bad_words_list"):
+    if request.bad_words:
         raise UnsupportedTensor("bad_words_list", "no words can be banned")
-    if "embedding_bias" in tensors and tensors["embedding_bias"].any():
+    if request.embedding_bias is not None:
         raise UnsupportedTensor("embedding_bias", "logits cannot be biased")
 
 
