@@ -188,7 +188,7 @@ def commands(release: Release) -> Iterator[Command]:
             spec: EngineSpec = load_spec(name).replaced(tensorrt_llm=release.number)
         except BuildError:
             continue
-        if spec.quantization.published:
+        if spec.quantization.published or spec.llm:
             continue
         downloads = Downloads.of(spec)
         yield checkpoint_command(spec, Toolbox(), downloads, Path("CHECKPOINT"))

@@ -12,6 +12,7 @@ from build_engine.tokenizer import tokenizer_command
 
 if TYPE_CHECKING:
     from build_engine.repository import Repository
+    from build_engine.spec import EngineSpec
 
 app = typer.Typer(
     name="build-engine",
@@ -56,16 +57,17 @@ for command in (
 def repository(
     output: Annotated[Path, typer.Option(help="Folder to write.")],
     engine: Annotated[
-        Literal["openvino", "simulated", "llmapi"],
+        Literal["openvino", "simulated", "llm_api", "llmapi"],
         typer.Option(
-            help="A real model on the CPU, a simulator with a script, or TensorRT-LLM's own "
-            "PyTorch backend for a --spec."
+            help="A real model on the CPU, a simulator with a script; for a --spec TensorRT-LLM's "
+            "PyTorch backend: llm_api by a model of ours with all tensors, llmapi by NVIDIA's."
         ),
     ] = "openvino",
     model: Annotated[
         Path | None,
         typer.Option(
-            help="GGUF of the Llama architecture; SmolLM2-135M-Instruct when not given.",
+            help="GGUF of the Llama architecture; SmolLM2-135M-Instruct when not given. For "
+            "llm_api: folder of weights, instead of the spec's on the hub.",
         ),
     ] = None,
     tokenizer: Annotated[
@@ -79,7 +81,8 @@ def repository(
         typer.Option(help="What the simulator answers (JSON)."),
     ] = None,
     spec: Annotated[
-        str | None, typer.Option(help="For llmapi: name of a shipped spec, or a .yaml file.")
+        str | None,
+        typer.Option(help="For llm_api and llmapi: name of a shipped spec, or a .yaml file."),
     ] = None,
     llmapi_model: Annotated[
         Path,
@@ -89,7 +92,7 @@ def repository(
         str,
         typer.Option(
             callback=address,
-            help="For llmapi: HOST:PORT at which the gateway finds Triton.",
+            help="For llm_api and llmapi: HOST:PORT at which the gateway finds Triton.",
         ),
     ] = "127.0.0.1:8001",
 ) -> None:
@@ -100,6 +103,9 @@ def repository(
     if engine == "llmapi":
         _write_llmapi(spec, output, llmapi_model, tokenizer, triton)
         return
+    if engine == "llm_api":
+        _write_llm_api(spec, output, model, tokenizer, triton)
+        return
     with ProgressBars() as progress:
         built = build(RepositorySpec(engine, output, model, tokenizer, script), progress)
     _report(built)
@@ -108,17 +114,36 @@ def repository(
 def _write_llmapi(
     spec: str | None, output: Path, model: Path, tokenizer: Path | None, triton: str
 ) -> None:
-    from build_engine.errors import BuildError
     from build_engine.llmapi import write_repository
+
+    wanted, folder = _named("llmapi", spec, tokenizer)
+    write_repository(wanted, output, model, folder, triton)
+    typer.echo(f"Built {output}\n  engine   llmapi, TensorRT-LLM's PyTorch backend")
+
+
+def _write_llm_api(
+    spec: str | None, output: Path, model: Path | None, tokenizer: Path | None, triton: str
+) -> None:
+    from build_engine.llm_api import write_repository
+
+    wanted, folder = _named("llm_api", spec, tokenizer)
+    write_repository(wanted, output, folder, triton, model)
+    typer.echo(
+        f"Built {output}\n  engine   llm_api, TensorRT-LLM's PyTorch backend\n"
+        f"  serve it with {wanted.release.container}"
+    )
+
+
+def _named(engine: str, spec: str | None, tokenizer: Path | None) -> "tuple[EngineSpec, Path]":
+    from build_engine.errors import BuildError
     from build_engine.spec import load_spec
 
     if spec is None or tokenizer is None:
         raise BuildError(
-            "llmapi serves what a spec names, and the gateway needs its tokenizer: give --spec "
+            f"{engine} serves what a spec names, and the gateway needs its tokenizer: give --spec "
             "and --tokenizer"
         )
-    write_repository(load_spec(spec), output, model, tokenizer, triton)
-    typer.echo(f"Built {output}\n  engine   llmapi, TensorRT-LLM's PyTorch backend")
+    return load_spec(spec), tokenizer
 
 
 def _report(built: "Repository") -> None:

@@ -23,23 +23,38 @@ def model_yaml(spec: EngineSpec) -> str:
     """Return 1/model.yaml: arguments of tensorrt_llm.LLM, and what the model tells Triton.
 
     max_batch_size 0 is the model's own: it batches by itself, and its tensors have no batch
-    dimension. `llm` of the spec adds arguments that a spec has no words for. Raises BuildError for
-    what this backend does not take from a spec, so that nothing is dropped.
+    dimension. Raises BuildError as `arguments` does, and for what this model does not do.
     """
-    if problems := list(_problems(spec)):
+    problems = list(problems_of(spec))
+    if spec.lora is not None:
+        problems.append("lora: is of engines; the llmapi model takes llm.lora_config")
+    if spec.serving.max_queue_size:
+        problems.append(
+            "serving.max_queue_size: the llmapi model has no queue in Triton: leave it out"
+        )
+    if problems:
         raise BuildError("\n".join(problems))
-    return yaml.safe_dump(_merged(_arguments(spec), spec.llm, "llm"), sort_keys=False)
+    content = arguments(spec) | {"triton_config": {"max_batch_size": 0, "decoupled": True}}
+    return yaml.safe_dump(content, sort_keys=False)
 
 
-def _problems(spec: EngineSpec) -> Iterator[str]:
-    quantization, serving = spec.quantization, spec.serving
+def arguments(spec: EngineSpec) -> dict[str, Any]:
+    """Return the arguments of tensorrt_llm.LLM for a spec without `problems_of`.
+
+    `llm` of the spec adds those that a spec has no words for. Raises BuildError where it decides
+    what other fields have decided.
+    """
+    return _merged(_arguments(spec), spec.llm, "llm")
+
+
+def problems_of(spec: EngineSpec) -> Iterator[str]:
+    """Yield what the PyTorch backend does not take from a spec, so that nothing is dropped."""
+    quantization = spec.quantization
     if spec.speculative.mode != "none":
         yield (
             f"speculative.mode: {spec.speculative.mode} is of engines; the PyTorch backend takes "
             "llm.speculative_config (Eagle3, NGram, DraftTarget, MTP)"
         )
-    if spec.lora is not None:
-        yield "lora: is of engines; the PyTorch backend takes llm.lora_config"
     if quantization.weights != "none" and not quantization.published:
         known = _PUBLISHED.get((spec.model.shape, quantization.weights), "none is known here")
         yield (
@@ -48,8 +63,6 @@ def _problems(spec: EngineSpec) -> Iterator[str]:
         )
     if quantization.kv_cache == "int8":
         yield "quantization.kv_cache: the PyTorch backend has no int8 KV cache: fp8 or auto"
-    if serving.max_queue_size:
-        yield "serving.max_queue_size: the llmapi model has no queue in Triton: leave it out"
     if spec.parallel.num_hosts > 1:
         yield "parallel: several hosts need trtllm-llmapi-launch around tritonserver, under srun"
 
@@ -91,7 +104,6 @@ def _arguments(spec: EngineSpec) -> dict[str, Any]:
         },
         "scheduler_config": {"capacity_scheduler_policy": serving.scheduler.upper()},
         **({"guided_decoding_backend": "xgrammar"} if spec.is_guided else {}),
-        "triton_config": {"max_batch_size": 0, "decoupled": True},
     }
 
 

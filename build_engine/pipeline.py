@@ -41,7 +41,12 @@ class Build:
         if self.spec.quantization.published:
             raise BuildError(
                 "quantization.published: trtllm-build has no checkpoint of these weights; serve "
-                "them as they are: build-engine repository --engine llmapi --spec SPEC"
+                "them as they are: build-engine repository --engine llm_api --spec SPEC"
+            )
+        if self.spec.llm:
+            raise BuildError(
+                "llm: holds arguments of the LLM API, which an engine has no place for; serve the "
+                "spec without one: build-engine repository --engine llm_api --spec SPEC"
             )
 
     @property

@@ -28,7 +28,7 @@ _TOKENIZER = f"{TRITON_MODEL}/tokenizer"
 _VERSION = f"{TRITON_MODEL}/1"
 _GATEWAY_FILE = "gateway.yaml"
 # What the templates leave open, for the engines that run in the Python backend.
-_VARIABLES = {
+PYTHON_VARIABLES = {
     "triton_backend": "python",
     "triton_max_batch_size": "64",
     "decoupled_mode": "True",
@@ -108,7 +108,7 @@ def _write(
 ) -> Manifest:
     model, tokenizer = _sources(spec, progress)
     variables = {"engine": spec.engine, "max_seq_len": str(model.context_length)}
-    render(templates_folder(), folder, _VARIABLES | variables)
+    render(templates_folder(), folder, PYTHON_VARIABLES | variables)
     for config in folder.glob("*/config.pbtxt"):
         (config.parent / "1").mkdir(exist_ok=True)  # Triton wants one even where it holds nothing
     (folder / _TOKENIZER).mkdir()

@@ -378,7 +378,7 @@ def test_published_weights_are_served_as_they_are(tmp_path: Path) -> None:
     content = yaml.safe_load(model_yaml(spec))
 
     assert content["model"] == "nvidia/Llama-3.1-8B-Instruct-FP8"
-    with pytest.raises(BuildError, match="repository --engine llmapi"):
+    with pytest.raises(BuildError, match="repository --engine llm_api"):
         Build(spec, tmp_path, Place(tmp_path), Toolbox(), StageBoard(), tmp_path)
 
 

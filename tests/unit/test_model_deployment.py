@@ -33,6 +33,7 @@ def test_everything_is_read_and_unset_parameters_take_defaults() -> None:
         max_num_seqs=16,
         max_queue_size=4,
         reuses_kv_cache=True,
+        vocab_size=0,
     )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from backend.contract import Limits
 from backend.engine import Engine
 
+ENGINES = ("openvino", "simulated", "llm_api")
+
 
 class Misconfigured(Exception):
     """The model config cannot be served; the message names the parameter."""
@@ -14,7 +16,10 @@ class Misconfigured(Exception):
 
 @dataclass(frozen=True)
 class Deployment:
-    """The settings of one model; `folder` is the model's own, above its version."""
+    """The settings of one model; `folder` is the model's own, above its version.
+
+    `vocab_size` is 0 where the engine finds it in the model.
+    """
 
     folder: Path
     engine: str
@@ -22,6 +27,7 @@ class Deployment:
     max_num_seqs: int
     max_queue_size: int
     reuses_kv_cache: bool
+    vocab_size: int
 
     @classmethod
     def read(cls, folder: Path, model_config: str) -> "Deployment":
@@ -47,6 +53,7 @@ class Deployment:
             max_num_seqs=config["max_batch_size"],
             max_queue_size=int(queue.get("max_queue_size", 0)),
             reuses_kv_cache=_flag(parameters, "enable_kv_cache_reuse", True),
+            vocab_size=_vocab_size(parameters),
         )
 
     def load_engine(self) -> Engine:
@@ -70,13 +77,26 @@ class Deployment:
                 tokenizer=self.folder / "tokenizer",
                 max_num_seqs=self.max_num_seqs,
             )
-        raise Misconfigured(f"parameter 'engine' is {self.engine!r}: not openvino, not simulated")
+        if self.engine == "llm_api":
+            from backend.engines.llm_api.engine import LlmApiEngine
+
+            return LlmApiEngine.load(
+                version / "llm.yaml", max_num_seqs=self.max_num_seqs, vocab_size=self.vocab_size
+            )
+        raise Misconfigured(f"parameter 'engine' is {self.engine!r}: none of {', '.join(ENGINES)}")
 
 
 def _max_seq_len(parameters: dict[str, str]) -> int:
     text = parameters.get("max_seq_len", "")
     if not text.isdecimal() or int(text) < 2:
         raise Misconfigured(f"parameter 'max_seq_len' is {text!r}: not a number of tokens")
+    return int(text)
+
+
+def _vocab_size(parameters: dict[str, str]) -> int:
+    text = parameters.get("vocab_size", "0")
+    if not text.isdecimal():
+        raise Misconfigured(f"parameter 'vocab_size' is {text!r}: not a number of tokens")
     return int(text)
 
 
