@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
 from gateway import __version__
+from gateway.admin import admin_routes
 from gateway.errors import GatewayError
 from gateway.health import health_routes
 from gateway.http.disconnect import ClientGone
@@ -32,9 +33,10 @@ def create_app(
     `connect` runs in the background from start to stop and fills `models`. Raises SettingsError
     for keys that cannot be read, where no `reception` is given that has.
     """
+    reception = reception or Reception.of(settings)
     app = Application(
         settings,
-        reception or Reception.of(settings),
+        reception,
         title="Triton OpenAI gateway",
         version=__version__,
         lifespan=_lifespan(connect),
@@ -45,6 +47,7 @@ def create_app(
     app.add_exception_handler(ClientGone, on_client_gone)
     add_openai_routes(app, settings, models)
     app.include_router(health_routes(models))
+    app.include_router(admin_routes(reception))
     app.include_router(metrics_routes(settings.workers))
     return app
 

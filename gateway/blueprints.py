@@ -15,6 +15,7 @@ from gateway.prompt.tokenizer import Tokenizer
 from gateway.prompt.widths import widths_of
 from gateway.settings import ModelSettings, Settings, SettingsError, TritonSettings
 from gateway.telemetry.lengths import LengthTrace
+from gateway.traffic.caller import Limits
 from gateway.triton.channel import Channel, TransportName
 from gateway.triton.deployment import ServedWith
 from gateway.triton.discovery import Discovery, Filed, Listed, Resolved
@@ -80,6 +81,7 @@ class Blueprint:
             owned_by=settings.owned_by,
             aliases=settings.aliases,
             defaults=SamplingDefaults(**settings.defaults.model_dump()),
+            limits=Limits(**settings.limits.model_dump()),
         )
 
     def models(self, engine: Engine) -> list[Model]:

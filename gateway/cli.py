@@ -10,6 +10,7 @@ import typer
 
 from gateway.bench.cli import bench
 from gateway.keys_cli import keys
+from gateway.usage_cli import usage
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -158,6 +159,13 @@ def serve(
     workers: Workers = None,
     keys_file: Keys = None,
     is_open: Open = False,
+    redis: Annotated[
+        str | None,
+        typer.Option(
+            help="Share limits through it, as in redis://HOST:6379/0. One with a password belongs "
+            "in GATEWAY_REDIS: options can be read by others on this machine."
+        ),
+    ] = None,
 ) -> None:
     """Run the gateway alone, in front of any Triton."""
     from gateway.launch import launch
@@ -179,6 +187,7 @@ def serve(
             grpc_host=host,
             grpc_port=grpc_port,
             workers=workers,
+            redis=redis,
             keys_file=keys_file,
             open=is_open or None,
         )
@@ -232,6 +241,7 @@ def render(
 
 
 app.command()(bench)
+app.command()(usage)
 app.add_typer(keys, name="keys")
 
 

@@ -21,6 +21,10 @@ GatewayError                  status  type                    code              
       HeadersTooLarge            431  invalid_request_error   headers_too_large        no
       UnsupportedVersion         505  invalid_request_error   unsupported_http_version no
   Overloaded                     429  rate_limit_error        overloaded               yes
+    RateLimited                  429  rate_limit_error        rate_limit_exceeded      yes
+    RequestOverLimit             429  rate_limit_error        rate_limit_exceeded      no
+  LimitsUnavailable              503  server_error            limits_unavailable       yes
+  UsageUnavailable               503  server_error            usage_unavailable        yes
   TooManyConnections             503  server_error            too_many_connections     yes
   EngineError                    (the gateway's fault, or Triton's)
     EngineUnavailable            503  server_error            engine_unavailable       yes
@@ -232,6 +236,36 @@ class Overloaded(GatewayError):
     type = "rate_limit_error"
     default_code = "overloaded"
     grpc_status = "RESOURCE_EXHAUSTED"
+    retry = True
+
+
+class RateLimited(Overloaded):
+    """A limit of the key, or of the model, is reached."""
+
+    default_code = "rate_limit_exceeded"
+
+
+class RequestOverLimit(RateLimited):
+    """A limit is less than what this request alone needs."""
+
+    retry = False
+
+
+class LimitsUnavailable(GatewayError):
+    """What limits are counted in cannot be reached, and then nobody is let in."""
+
+    status = 503
+    default_code = "limits_unavailable"
+    grpc_status = "UNAVAILABLE"
+    retry = True
+
+
+class UsageUnavailable(GatewayError):
+    """The database of usage does not answer."""
+
+    status = 503
+    default_code = "usage_unavailable"
+    grpc_status = "UNAVAILABLE"
     retry = True
 
 

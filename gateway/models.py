@@ -1,6 +1,6 @@
 """The models as clients know them: an id, an engine, how prompts and answers are made."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gateway.engine import Engine, Feature
@@ -11,7 +11,8 @@ from gateway.prompt.context import Context
 from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.tokenizer import Tokenizer
 from gateway.telemetry.lengths import LengthTrace
-from gateway.traffic.caller import caller
+from gateway.traffic.caller import NO_LIMITS, Limits, caller
+from gateway.visit import Planned, visit
 
 COUNTABLE = 4
 """The contexts that text may fill, or ids, that are only turned into each other."""
@@ -48,6 +49,7 @@ class Model:
     lora: Lora | None = None
     parent: str | None = None
     lengths: LengthTrace | None = None
+    limits: Limits = NO_LIMITS
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,6 +59,14 @@ class Model:
     @property
     def max_model_len(self) -> int:
         return self.engine.max_model_len
+
+    async def admit(self, answers: Sequence[Planned]) -> None:
+        """Take of the limits of caller and model what answers may need. Raises what refuses them.
+
+        An adapter shares the limits of its base.
+        """
+        if here := visit.get():
+            await here.admit(self.id, self.parent or self.id, self.limits, answers)
 
     def context(self, param: str) -> Context:
         """Return what a prompt that is given as `param` has to fit."""

@@ -5,13 +5,14 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 
 from gateway.engine import Engine, Feature, Generator
-from gateway.errors import EngineTimeout
+from gateway.errors import EngineTimeout, GatewayError
 from gateway.generation import Delta, Finished, FinishReason, Generation, Item, TextDelta, Usage
 from gateway.output.answer import Answer
 from gateway.output.assistant import AssistantExtractor, echoes_of, turns_of
-from gateway.output.events import Event
+from gateway.output.events import ChoiceEnd, Event, StopCause
 from gateway.output.vocabulary import Vocabulary
 from gateway.telemetry.lengths import LengthTrace
+from gateway.visit import CANCELLED, visit
 
 
 class Reply:
@@ -29,7 +30,9 @@ class Reply:
         "_items",
         "_lengths",
         "_prompt_tokens",
+        "_visit",
         "echo",
+        "most_tokens",
         "prompt_token_ids",
     )
 
@@ -47,6 +50,8 @@ class Reply:
         token_ids = generation.prompt.token_ids
         self.prompt_token_ids = token_ids if tells_prompt else ()
         self._prompt_tokens = len(token_ids)
+        self.most_tokens = len(token_ids) + generation.max_tokens * generation.num_sequences
+        self._visit = visit.get()
         self._items = engine.generate(generation)
         self._answer = answer
         self._cached_tokens = 0
@@ -63,27 +68,49 @@ class Reply:
         Closing the iterator cancels the generation, and so does meeting a stop string in every
         choice. Raises what the engine raises; a deadline that passes with what had come by then.
         """
-        answer = self._answer
+        answer, ending = self._answer, CANCELLED
         try:
             async with aclosing(self._items) as items:
                 async for item in items:
                     if isinstance(item, Finished):
                         self._cached_tokens = item.cached_tokens
-                        yield answer.finish(item)
+                        events = answer.finish(item)
+                        ending = _reason(events)
+                        yield events
                         return
                     events = answer.push(item)
                     if answer.done:
+                        ending = FinishReason.STOP.value
                         yield events + answer.cut()
                         return
                     if events:
                         yield events
-        except EngineTimeout as error:
+        except GatewayError as error:
+            ending = error.code
+            if not isinstance(error, EngineTimeout):
+                raise
             told = _late(answer.completion_tokens)
             raise EngineTimeout(told, retry_after_s=error.retry_after_s) from error
         finally:
-            if self._lengths:
-                tokens = self._prompt_tokens, answer.completion_tokens
-                self._lengths.note(self._arrival_s, *tokens)
+            self._end(ending)
+
+    def _end(self, ending: str) -> None:
+        usage = self.usage
+        if self._lengths:
+            self._lengths.note(self._arrival_s, usage.prompt_tokens, usage.completion_tokens)
+        if self._visit:
+            has_come = usage.completion_tokens or ending in ENDINGS
+            self._visit.leave(usage if has_come else NOTHING, ending)
+
+
+NOTHING = Usage(0, 0)
+ENDINGS = frozenset(cause.value for cause in StopCause)
+
+
+def _reason(events: Sequence[Event]) -> str:
+    """Return why an answer ended, of several choices the first."""
+    ends = (event.cause for event in events if isinstance(event, ChoiceEnd))
+    return next(ends, StopCause.STOP).value
 
 
 def _late(num_tokens: int) -> str:

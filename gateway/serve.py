@@ -86,4 +86,5 @@ async def _serve(
     except ContractMismatch as error:
         raise SettingsError(str(error)) from error
     app = create_app(settings, models, run_keepers(keepers), reception)
-    await serve(app, listener, settings, rpc, alongside)
+    model_settings = [blueprint.settings for blueprint in blueprints]
+    await serve(app, listener, settings, rpc, alongside, model_settings)

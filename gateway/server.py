@@ -4,7 +4,7 @@ import asyncio
 import errno
 import gc
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from gateway.http.crowd import watch_open_files
@@ -13,7 +13,7 @@ from gateway.memory import keep_trimmed
 from gateway.openai.application import Application
 from gateway.openai.errors import error_response
 from gateway.rpc.server import RpcServer
-from gateway.settings import Settings, SettingsError
+from gateway.settings import ModelSettings, Settings, SettingsError
 
 GC_THRESHOLD = 5000
 """New objects between two looks for garbage. Python's 700 cost 4 % of every whole answer: most
@@ -84,6 +84,7 @@ async def serve(
     settings: Settings,
     rpc: RpcServer,
     alongside: Callable[[], Awaitable[None]] | None = None,
+    models: Sequence[ModelSettings] = (),
 ) -> None:
     """Serve until SIGINT or SIGTERM, then let running answers finish for `drain_s` seconds.
 
@@ -95,12 +96,12 @@ async def serve(
     gc.set_threshold(GC_THRESHOLD)
     gc.enable()
     companions = [asyncio.ensure_future(watch_open_files()), asyncio.ensure_future(keep_trimmed())]
-    companions.append(asyncio.ensure_future(app.reception.access.watch()))
     if alongside:
         companions.append(asyncio.ensure_future(alongside()))
     server = HttpServer(config, app.under_way, settings.drain_s, rpc.stop)
     try:
-        await server.serve(sockets=[listener])
+        async with app.reception.open(settings, models):
+            await server.serve(sockets=[listener])
     finally:
         await rpc.stop(0)
         for companion in companions:

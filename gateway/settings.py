@@ -72,6 +72,30 @@ class Settings(BaseSettings):
         "auto", description="Whether gRPC tells its methods; auto is on loopback alone."
     )
 
+    # How much they may ask for
+    redis: str = Field(
+        "",
+        repr=False,
+        description="URL of a Redis through which gateways share limits, as in redis://HOST:6379/0.",
+    )
+    redis_timeout_s: float = Field(
+        0.25, gt=0, description="Seconds that Redis may take until it counts as gone."
+    )
+    redis_policy: Literal["closed", "open", "local"] = Field(
+        "local",
+        description="While it is gone: closed refuses, open admits, local keeps a share of limits.",
+    )
+    usage: str = Field(
+        "auto",
+        repr=False,
+        description="Where usage is kept: auto (SQLite, if there are keys), off, sqlite, or a "
+        "postgresql:// URL.",
+    )
+    state_dir: Path = Field(
+        Path("~/.local/state/triton-openai-gateway"),
+        description="Folder of what is kept: usage, and what of it is on its way to PostgreSQL.",
+    )
+
     # How many serve
     workers: int = Field(1, ge=1, description="Processes of `gateway serve` that share its ports.")
 
@@ -257,6 +281,22 @@ class LoraSettings(ModelFileModel):
     )
 
 
+class LimitSettings(ModelFileModel):
+    """How much may be asked of a model, by all callers together."""
+
+    requests_per_minute: int | None = Field(default=None, ge=0)
+    tokens_per_minute: int | None = Field(default=None, ge=0)
+    concurrent_requests: int | None = Field(default=None, ge=0)
+
+
+class PriceSettings(ModelFileModel):
+    """What a million tokens cost, in any currency."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached: float | None = Field(default=None, ge=0, description="As input, if absent.")
+
+
 class ModelSettings(ModelFileModel):
     """One model that clients can name."""
 
@@ -277,6 +317,8 @@ class ModelSettings(ModelFileModel):
     aliases: tuple[str, ...] = ()
     lora: tuple[LoraSettings, ...] = ()
     defaults: SamplingSettings = SamplingSettings()
+    limits: LimitSettings = LimitSettings()
+    price: PriceSettings | None = None
 
 
 class ModelsFile(ModelFileModel):

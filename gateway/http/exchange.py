@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import GatewayError
 from gateway.origin import REQUEST_ID, arrive
-from gateway.under_way import UnderWay, stopping
+from gateway.reception import Reception
+from gateway.under_way import stopping
 
 log = structlog.get_logger(__name__)
 
@@ -40,13 +41,14 @@ class Exchange:
         "_send",
         "_status",
         "_under_way",
+        "_visit",
     )
 
     def __init__(
         self,
         app: ASGIApp,
         error_response: ErrorResponse,
-        under_way: UnderWay,
+        reception: Reception,
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -54,7 +56,9 @@ class Exchange:
         headers = {str(name, "latin-1"): str(value, "latin-1") for name, value in scope["headers"]}
         self._id = arrive(headers)
         scope[HEADERS], scope[SERVER_SEND] = headers, send
-        self._app, self._error_response, self._under_way = app, error_response, under_way
+        self._app, self._error_response = app, error_response
+        self._under_way = reception.under_way
+        self._visit = reception.begin(self._id)
         self._scope, self._receive, self._send = scope, receive, send
         self._status: int | None = None
 
@@ -72,12 +76,16 @@ class Exchange:
             await self._answer(stopping())
         finally:
             self._under_way.leave()
+            self._visit.close()
             self._log(time.perf_counter() - started)
 
     async def _on_send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            MutableHeaders(scope=message)[REQUEST_ID] = self._id
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID] = self._id
+            for name, value in self._visit.headers:
+                headers[name] = value
         await self._send(message)
 
     async def _answer(self, error: GatewayError) -> None:

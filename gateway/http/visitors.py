@@ -14,7 +14,11 @@ from gateway.hosts import is_address, is_loopback
 from gateway.settings import Settings, listed
 
 ANY = "*"
-EXPOSED = ("x-request-id", "x-should-retry", "retry-after")
+EXPOSED = (
+    *("x-request-id", "x-should-retry", "retry-after", "retry-after-ms"),
+    *(f"x-ratelimit-{what}-requests" for what in ("limit", "remaining", "reset")),
+    *(f"x-ratelimit-{what}-tokens" for what in ("limit", "remaining", "reset")),
+)
 OWN_SUFFIXES = (".localhost", ".local", ".internal")
 """Names under these are never another site's (RFC 6761, RFC 6762, ICANN's .internal)."""
 

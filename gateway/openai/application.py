@@ -15,7 +15,6 @@ from gateway.openai.errors import error_response, gone_response
 from gateway.openai.reference import DocumentedApp
 from gateway.reception import Reception
 from gateway.settings import Settings
-from gateway.traffic.caller import caller
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -49,7 +48,7 @@ class Application(DocumentedApp):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            exchange = Exchange(self._receive, error_response, self.under_way, scope, receive, send)
+            exchange = Exchange(self._receive, error_response, self.reception, scope, receive, send)
             await exchange.run()
         else:
             await super().__call__(scope, receive, send)
@@ -87,7 +86,6 @@ class Application(DocumentedApp):
         path = scope["path"].rstrip("/") or "/"
         if path in self._keyless:
             return
-        who = await self.reception.access.admit(scope[HEADERS])
-        caller.set(who)
+        who = await self.reception.admit(scope[HEADERS])
         if (path == METRICS or path.startswith(ADMIN)) and not who.is_admin:
             raise Forbidden("This needs the key of an admin.")

@@ -22,17 +22,22 @@ from gateway.reply import Reply, assistant
 
 
 async def chat_reply(task: ChatTask) -> Reply:
-    """Render the conversation and return the answer to come; nothing is generated yet."""
+    """Render the conversation and return the answer to come; nothing is generated yet.
+
+    Raises RateLimited where limits do not let it come.
+    """
     model = task.model
     prompt = await model.renderer.render_async(task.conversation, model.context("messages"))
     answer = Answer(task.spec, model.vocabulary)
-    return Reply(
+    reply = Reply(
         assistant(model.engine, model.vocabulary),
         task.draft.complete(prompt),
         answer,
         tells_prompt=task.spec.return_token_ids,
         lengths=model.lengths,
     )
+    await model.admit([reply])
+    return reply
 
 
 class ChatFrames:

@@ -21,7 +21,10 @@ from gateway.reply import Reply
 
 
 async def completion_replies(task: CompletionTask) -> list[Reply]:
-    """Render every prompt and return the answers to come; nothing is generated yet."""
+    """Render every prompt and return the answers to come; nothing is generated yet.
+
+    Raises RateLimited where limits do not let them come.
+    """
     is_silent = task.draft.max_tokens == 0
     engine = _Silence() if is_silent else task.model.engine
     lengths = None if is_silent else task.model.lengths
@@ -33,6 +36,7 @@ async def completion_replies(task: CompletionTask) -> list[Reply]:
         if len(task.prompts) > 1:
             await asyncio.sleep(0)  # many short prompts together are long
     check_echo([reply.echo for reply in replies], task.num_candidates)
+    await task.model.admit(replies)
     return replies
 
 

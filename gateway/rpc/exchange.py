@@ -18,8 +18,8 @@ from gateway.errors import GatewayError
 from gateway.origin import REQUEST_ID, arrive
 from gateway.reception import Reception
 from gateway.rpc.errors import retry_pushback, rich_status, status_code
-from gateway.traffic.caller import caller
 from gateway.under_way import stopping
+from gateway.visit import visit
 
 log = structlog.get_logger(__name__)
 
@@ -36,13 +36,15 @@ async def exchange(
     Triton for it.
     """
     request_id = _origin(context)
+    here = reception.begin(request_id)
     started = time.perf_counter()
     code = grpc.StatusCode.OK
     under_way = reception.under_way
     under_way.enter()
     try:
-        caller.set(await reception.access.admit(dict(context.invocation_metadata())))
+        await reception.admit(dict(context.invocation_metadata()))
         yield request_id
+        context.set_trailing_metadata(((REQUEST_ID, request_id), *here.headers))
     except GatewayError as error:
         code = status_code(error)
         await refuse(context, error, request, request_id)
@@ -62,8 +64,14 @@ async def exchange(
         await refuse(context, failure, request, request_id)
     finally:
         under_way.leave()
+        here.close()
         duration_ms = round((time.perf_counter() - started) * 1000, 1)
-        log.info("request", method=method, status=code.name, duration_ms=duration_ms)
+        log.info(
+            "request",
+            method=method,
+            status=code.name,
+            duration_ms=duration_ms,
+        )
 
 
 def _origin(context: Any) -> str:
@@ -84,6 +92,7 @@ async def refuse(
         (GRPC_DETAILS_METADATA_KEY, status.SerializeToString()),
         (REQUEST_ID, request_id),
         *retry_pushback(error),
+        *(here.headers if (here := visit.get()) else ()),
     )
     await context.abort(status_code(error), status.message, trailers)
 

@@ -11,6 +11,17 @@ IGNORED_PARAMETERS = Counter(
     ["param"],
     registry=REGISTRY,
 )
+LIMITS_WITHOUT_STORE = Counter(
+    "gateway_limits_without_store",
+    "Requests whose limits were decided by the policy, as the shared store did not answer.",
+    ["policy"],
+    registry=REGISTRY,
+)
+USAGE_LOST = Counter(
+    "gateway_usage_lost",
+    "Rows of usage that could not be written.",
+    registry=REGISTRY,
+)
 
 REPLICA_EVENTS = Counter(
     "gateway_replica_events",

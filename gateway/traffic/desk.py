@@ -1,0 +1,130 @@
+"""What limits make of a request: what it demands, what it is told, what it puts back."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.errors import GatewayError, LimitsUnavailable, RateLimited, RequestOverLimit
+from gateway.traffic.caller import Caller, Limits
+from gateway.traffic.counts import Counts, StoreDown
+from gateway.traffic.ledger import Demand, Kind, Refund, Verdict
+
+UNITS = {
+    Kind.REQUESTS: "requests per min (RPM)",
+    Kind.TOKENS: "tokens per min (TPM)",
+    Kind.CONCURRENT: "requests at once",
+}
+HEADERS = {Kind.REQUESTS: "requests", Kind.TOKENS: "tokens"}
+Headers = tuple[tuple[str, str], ...]
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What a request holds of its limits, and what its caller is told of them."""
+
+    demands: Sequence[Demand] = ()
+    slot: int = 0
+    headers: Headers = ()
+
+
+class LimitReached(Exception):
+    """A limit lets the request not pass now; `headers` tell how things stand."""
+
+    def __init__(self, error: GatewayError, headers: Headers) -> None:
+        super().__init__(error.message)
+        self.error, self.headers = error, headers
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Holds requests against the limits of their key and of their model."""
+
+    counts: Counts
+
+    async def take(self, who: Caller, model: str, limits: Limits, num_tokens: int) -> Taken:
+        """Take what a request of so many tokens, its answer included, needs of its limits.
+
+        Raises LimitReached.
+        """
+        demands = [
+            *_demands(f"key:{who.key}", who.limits, num_tokens),
+            *_demands(f"model:{model}", limits, num_tokens),
+        ]
+        if not demands:
+            return _FREE
+        try:
+            verdict = await self.counts.take(demands)
+        except StoreDown:
+            error = LimitsUnavailable("Limits cannot be looked at now.", retry_after_s=1)
+            raise LimitReached(error, ()) from None
+        headers = _headers(demands, verdict)
+        if verdict.broken >= 0:
+            raise LimitReached(_refusal(demands[verdict.broken], verdict), headers)
+        return Taken(demands, verdict.slot, headers)
+
+    def settle(self, taken: Taken, num_tokens: int) -> None:
+        """Put back what a request did not use: it came to so many tokens."""
+        if taken.demands:
+            slot = taken.slot
+            each = [_refunds(demand, slot, num_tokens) for demand in taken.demands]
+            self.counts.give([refund for refunds in each for refund in refunds])
+
+
+_FREE = Taken()
+
+
+def _demands(owner: str, limits: Limits, num_tokens: int) -> Iterable[Demand]:
+    if (most := limits.requests_per_minute) is not None:
+        yield Demand(f"requests:{owner}", Kind.REQUESTS, most, 1)
+    if (most := limits.tokens_per_minute) is not None:
+        # One that could alone exceed the limit waits for all of it; what is more, is owed.
+        yield Demand(f"tokens:{owner}", Kind.TOKENS, most, min(num_tokens, max(1, most)))
+    if (most := limits.concurrent_requests) is not None:
+        yield Demand(f"concurrent:{owner}", Kind.CONCURRENT, most, 1)
+
+
+def _refunds(demand: Demand, slot: int, num_tokens: int) -> Iterable[Refund]:
+    if demand.kind is Kind.CONCURRENT:
+        yield Refund(demand.name, demand.kind, slot, -1)
+    elif demand.kind is Kind.TOKENS and num_tokens != demand.need:
+        yield Refund(demand.name, demand.kind, slot, num_tokens - demand.need)
+
+
+def _refusal(demand: Demand, verdict: Verdict) -> GatewayError:
+    owner = "key" if ":key:" in demand.name else "model"
+    what = f"The {owner}'s limit of {demand.amount} {UNITS[demand.kind]}"
+    if verdict.retry_ms < 0:
+        return RequestOverLimit(f"{what} leaves no room for this request at any time.")
+    seconds = verdict.retry_ms / 1000
+    used = demand.amount - verdict.states[verdict.broken].remaining
+    return RateLimited(
+        f"{what} is reached: used {used}, requested {demand.need}. Try again in {seconds:.3g}s.",
+        retry_after_s=seconds,
+    )
+
+
+def _headers(demands: Sequence[Demand], verdict: Verdict) -> Headers:
+    """Return `x-ratelimit-*` as OpenAI sends them, of the tightest limit of a kind."""
+    told: dict[Kind, tuple[int, int, int]] = {}
+    for demand, state in zip(demands, verdict.states, strict=True):
+        if demand.kind in HEADERS:
+            one = (state.remaining, demand.amount, state.reset_ms)
+            told[demand.kind] = min(told.get(demand.kind, one), one)
+    return tuple(
+        header
+        for kind, (remaining, amount, reset_ms) in told.items()
+        for header in (
+            (f"x-ratelimit-limit-{HEADERS[kind]}", str(amount)),
+            (f"x-ratelimit-remaining-{HEADERS[kind]}", str(remaining)),
+            (f"x-ratelimit-reset-{HEADERS[kind]}", duration(reset_ms)),
+        )
+    )
+
+
+def duration(ms: int) -> str:
+    """Return milliseconds as Go writes durations: 12ms, 1.5s, 1m0s."""
+    if ms < 1000:
+        return f"{ms}ms"
+    minutes, rest = divmod(ms, 60_000)
+    seconds = f"{rest / 1000:g}s"
+    return f"{minutes}m{seconds}" if minutes else seconds
