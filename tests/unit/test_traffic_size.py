@@ -28,6 +28,7 @@ from gateway.traffic.size import (
     MAX_FIELDS,
     MAX_MEMBERS,
     MAX_STOP_CHARS,
+    MAX_TEXT,
     MAX_UNKNOWN,
     MAX_VALUES,
     check_json,
@@ -108,6 +109,23 @@ def test_json_of_too_many_values_is_refused(value: Any, bound: str) -> None:
         check_json(json.dumps(value).encode())
 
     assert refused.value.message == f"The body holds more than {bound}."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"a", rb"\n", rb"\\", rb"\"", rb"\\\"", b"[{,:", "é".encode()],
+    ids=["letters", "escapes", "backslashes", "quotes", "both", "marks", "wide letters"],
+)
+def test_a_text_beyond_the_bound_is_refused_before_it_is_read(text: bytes) -> None:
+    most = text * (MAX_TEXT // len(text))
+    check_json(b'{"a": "%b", "b": "%b"}' % (most, most))
+
+    with pytest.raises(InvalidRequest, match=r"holds more than 8,388,608 bytes in a text"):
+        check_json(b'{"a": "b", "b": ["%b"]}' % (most + text))
+
+
+def test_what_stands_between_texts_is_no_text() -> None:
+    check_json(b'{"a":%b"%b"}' % (b" " * 2 * MAX_TEXT, b"a" * (MAX_TEXT - 2**20)))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +216,7 @@ def test_the_page_states_the_bounds_of_a_body() -> None:
     page = Path(__file__).parents[2].joinpath("docs/api.md").read_text()
     section = page.split("## Limits\n")[1].split("\n## ")[0]
 
-    bounds = [MAX_CONTAINERS, MAX_VALUES, MAX_MEMBERS, MAX_DEPTH]
+    bounds = [MAX_CONTAINERS, MAX_VALUES, MAX_MEMBERS, MAX_DEPTH, MAX_TEXT]
     bounds += [MAX_FIELDS, MAX_UNKNOWN, MAX_CHOICES, MAX_ECHO, MAX_STOP_CHARS]
     assert re.findall(r"^\| .* \| ([\d,]+) \|$", section, re.MULTILINE) == [
         f"{bound:,}" for bound in bounds
