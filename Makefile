@@ -26,8 +26,7 @@ serve: install
 
 test: install
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/pytest --numprocesses=auto --maxprocesses=8 tests/unit; unit=$$?; \
-		$(BIN)/pytest tests/integration tests/e2e && exit $$unit
+	$(BIN)/python -m tests.rings
 else
 	$(BIN)/pytest $(ARGS)
 endif

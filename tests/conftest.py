@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import llama_models.llama3
 import pytest
@@ -11,6 +12,7 @@ from filelock import FileLock
 
 from build_engine.tokenizer import ReleaseName, convert
 from tests.shared_servers import DEATHS
+from tests.side_by_side import group
 
 Figure = Callable[[str], None]
 
@@ -19,6 +21,22 @@ Figure = Callable[[str], None]
 def figure(record_property: Callable[[str, object], None]) -> Figure:
     """Report a line of findings at the end of the test run."""
     return lambda line: record_property("figure", line)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    group(items)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["deaths"] = DEATHS
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what another process that tested knows of the deaths of its servers."""
+    DEATHS.extend(getattr(node, "workeroutput", {}).get("deaths", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

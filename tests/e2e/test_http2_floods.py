@@ -21,6 +21,8 @@ from tests.conftest import Figure
 from tests.e2e.conftest import Stack, free_port
 from tests.http2_floods import FLOODS
 
+pytestmark = pytest.mark.alone
+
 CALM_S, FLOOD_S = 0.5, 1.0
 TRIES = 4
 MOST = 1.5

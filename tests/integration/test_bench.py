@@ -18,6 +18,8 @@ from tests.fakes import FakeEngine, length, text
 from tests.integration.test_openai_sockets import SlowEngine
 from tests.serving import serving
 
+pytestmark = pytest.mark.alone
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MODELS = {"data": [{"id": "odd"}]}
 SAID = '{"choices": [{"delta": {"content": "x"}}]}'

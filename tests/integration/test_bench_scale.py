@@ -7,6 +7,8 @@ import pytest
 from bench.scale import Bench
 from bench.stack import Setup, stack
 
+pytestmark = pytest.mark.alone
+
 TOKENS_PER_S = 8 * 50
 
 

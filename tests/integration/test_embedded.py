@@ -44,7 +44,7 @@ time.sleep(60)
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def require_platform() -> None:
     try:
         check_platform(Platform.detect())

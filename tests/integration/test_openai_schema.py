@@ -37,6 +37,14 @@ AMOUNTS = {
     ("/health/ready", "GET"): {POSITIVE: 1},
     ("/version", "GET"): {POSITIVE: 1},
 }
+# How many of the requests that fit are accepted, at least, in relation to the cases drawn.
+ACCEPTED = {
+    "/v1/chat/completions": 0.05,
+    "/v1/completions": 0.8,
+    "/v1/tokenize": 0.1,
+    "/v1/detokenize": 0.2,
+    "/v1/models/{model_id}": 0,  # nobody guesses its name
+}
 CHUNKS: dict[str, type[BaseModel]] = {
     "/v1/chat/completions": ChatCompletionChunk,
     "/v1/completions": Completion,
@@ -67,19 +75,26 @@ def quiet() -> Any:
     structlog.reset_defaults()
 
 
-def test_every_case_is_answered_as_the_document_says(quiet: None, figure: Figure) -> None:
+@pytest.mark.parametrize(
+    ("path", "method", "mode", "amount"),
+    [
+        pytest.param(*operation, mode, amount, id=f"{operation[0]} {mode}")
+        for operation, amounts in AMOUNTS.items()
+        for mode, amount in amounts.items()
+    ],
+)
+def test_every_case_is_answered_as_the_document_says(
+    quiet: None, figure: Figure, path: str, method: str, mode: str, amount: int
+) -> None:
     statuses: Counter[int] = Counter()
 
-    drawn = sum(
-        try_operation(path, method, mode, amount, statuses)
-        for (path, method), amounts in AMOUNTS.items()
-        for mode, amount in amounts.items()
-    )
+    drawn = try_operation(path, method, mode, amount, statuses)
 
     told = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
-    figure(f"{drawn} cases drawn from the OpenAPI document, {statuses.total()} requests: {told}")
-    assert drawn >= 5000
-    assert statuses[200] >= 1000
+    figure(f"{drawn} {mode} cases of {path}, {statuses.total()} requests: {told}")
+    assert drawn >= amount
+    if mode == POSITIVE:
+        assert statuses[200] >= amount * ACCEPTED.get(path, 1)
 
 
 def test_no_operation_is_left_out() -> None:
@@ -87,6 +102,7 @@ def test_no_operation_is_left_out() -> None:
 
     operations = {(operation.path, operation.method.upper()) for operation in found}
     assert operations == AMOUNTS.keys()
+    assert sum(sum(amounts.values()) for amounts in AMOUNTS.values()) >= 5000
 
 
 def try_operation(path: str, method: str, mode: str, amount: int, statuses: Counter[int]) -> int:

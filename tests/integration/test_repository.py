@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -15,14 +16,26 @@ from gateway.embedded.platform import Platform, PlatformUnsupported, check_platf
 from gateway.embedded.tritonserver import TritonServer
 
 
-@pytest.fixture(params=["openvino", "simulated"])
-def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Repository:
+@dataclass(frozen=True)
+class Served:
+    """A repository that was served, and the states by name of the models that the server had."""
+
+    repository: Repository
+    engine: Engine
+    models: dict[str, str]
+
+
+@pytest.fixture(scope="module", params=["openvino", "simulated"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Served:
     try:
         check_platform(Platform.detect())
-    except PlatformUnsupported as refusal:
-        pytest.skip(str(refusal))
-    engine: Engine = request.param
-    return build(RepositorySpec(engine, tmp_path / "repository"))
+    except PlatformUnsupported as reason:
+        pytest.skip(str(reason))
+    folder = tmp_path_factory.mktemp("served")
+    repository = build(RepositorySpec(request.param, folder / "repository"))
+    with TritonServer(repository.path, log_file=folder / "triton.log") as server:
+        server.wait_ready(120)
+        return Served(repository, request.param, index(server))
 
 
 def index(server: TritonServer) -> dict[str, str]:
@@ -34,23 +47,14 @@ def index(server: TritonServer) -> dict[str, str]:
     return {model["name"]: model["state"] for model in models}
 
 
-def test_a_built_repository_is_served(repository: Repository, tmp_path: Path) -> None:
-    with TritonServer(repository.path, log_file=tmp_path / "triton.log") as server:
-        server.wait_ready(120)
-
-        assert index(server) == dict.fromkeys(
-            ["ensemble", "postprocessing", "preprocessing", "tensorrt_llm"], "READY"
-        )
+def test_a_built_repository_is_served(served: Served) -> None:
+    assert served.models == dict.fromkeys(
+        ["ensemble", "postprocessing", "preprocessing", "tensorrt_llm"], "READY"
+    )
 
 
-def test_serving_a_repository_does_not_make_it_stale(
-    repository: Repository, tmp_path: Path
-) -> None:
-    with TritonServer(repository.path, log_file=tmp_path / "triton.log") as server:
-        server.wait_ready(120)
-
-    engine: Engine = "openvino" if repository.manifest.engine == "openvino" else "simulated"
-    assert not build(RepositorySpec(engine, repository.path)).changed
+def test_serving_a_repository_does_not_make_it_stale(served: Served) -> None:
+    assert not build(RepositorySpec(served.engine, served.repository.path)).changed
 
 
 def test_a_damaged_cached_model_is_fetched_again_and_then_needs_no_index(

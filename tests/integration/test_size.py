@@ -30,6 +30,8 @@ from gateway.settings import Settings
 from tests.conftest import Figure
 from tests.floods import Flood, grpc_floods, http_floods
 
+pytestmark = pytest.mark.alone
+
 MODELS = ("llama-3.1", "tokenizer")
 MAX_WAIT_S = 0.1
 # What the kernel counts CPU time in, at both ends of a wait.
