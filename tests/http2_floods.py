@@ -1,4 +1,4 @@
-"""An attacker on raw sockets: `python -m tests.http2_floods FLOOD PORT SECONDS`.
+"""An attacker on raw sockets: `python -m tests.http2_floods FLOOD`, told when and where to.
 
 Each flood is what it says once on a connection, and what it then says again and again. Who is cut
 off connects again after a tenth of a second. Prints how much was sent, on how many connections.
@@ -217,12 +217,8 @@ class Attacker:
         self.connections += 1
 
 
-def main() -> None:
-    """Flood for so many seconds; with port 0, only keep as busy."""
-    name, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-    flood = FLOODS[name]()
-    print("ready", flush=True)
-    sys.stdin.readline()
+def flood_for(seconds: float, port: int, flood: Flood) -> list[Attacker]:
+    """Flood for so long; with port 0, only keep as busy. Return who did."""
     ends_at = time.monotonic() + seconds
     attackers = [Attacker(port, flood) for _ in range(flood.connections if port else 0)]
     while time.monotonic() < ends_at:
@@ -231,7 +227,17 @@ def main() -> None:
             attacker.push()
     for attacker in attackers:
         attacker.close()
-    print(sum(each.sent for each in attackers), sum(each.connections for each in attackers))
+    return attackers
+
+
+def main() -> None:
+    """Flood as each line of the input says: to which port, and for how many seconds."""
+    flood = FLOODS[sys.argv[1]]()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        port, seconds = line.split()
+        done = flood_for(float(seconds), int(port), flood)
+        print(sum(each.sent for each in done), sum(each.connections for each in done), flush=True)
 
 
 if __name__ == "__main__":

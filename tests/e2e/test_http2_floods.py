@@ -6,6 +6,7 @@ the gateway does.
 """
 
 import os
+import select
 import subprocess
 import sys
 import time
@@ -99,25 +100,39 @@ def gateway(scripted: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         running.process.wait()
 
 
-def round_of(gateway: Gateway, name: str, port: int, seconds: float) -> Round:
-    """Ask again and again while an attacker floods the port, or only keeps as busy."""
-    command = ["nice", "-n", "19", sys.executable, "-m", "tests.http2_floods"]
-    with subprocess.Popen(
-        [*command, name, str(port), str(seconds)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as attacker:
-        assert attacker.stdin and attacker.stdout
-        assert attacker.stdout.readline() == "ready\n"
-        attacker.stdin.write("go\n")
-        attacker.stdin.flush()
+class Attacker:
+    """A process that floods when it is told to, and yields its core to the good client."""
+
+    def __init__(self, name: str) -> None:
+        command = ["nice", "-n", "19", sys.executable, "-m", "tests.http2_floods", name]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdin and self._process.stdout
+        self._orders, self._answers = self._process.stdin, self._process.stdout
+        assert self._answers.readline() == "ready\n"
+
+    def round(self, gateway: Gateway, port: int, seconds: float) -> Round:
+        """Ask again and again while the port is flooded, or this process only as busy."""
+        self._orders.write(f"{port} {seconds}\n")
+        self._orders.flush()
         took = []
-        while attacker.poll() is None:
+        while not select.select([self._answers], [], [], 0)[0]:
             took.append(gateway.ask())
-        sent, connections = map(int, attacker.stdout.read().split())
-    took.sort()
-    return Round(took[int(len(took) * 0.99)], took[-1], sent, connections)
+        sent, connections = map(int, self._answers.readline().split())
+        took.sort()
+        return Round(took[int(len(took) * 0.99)], took[-1], sent, connections)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture
+def attacker(name: str) -> Iterator[Attacker]:
+    attacker = Attacker(name)
+    yield attacker
+    attacker.end()
 
 
 def settled_mib(gateway: Gateway, limit: float) -> float:
@@ -130,12 +145,14 @@ def settled_mib(gateway: Gateway, limit: float) -> float:
 
 
 @pytest.mark.parametrize("name", FLOODS)
-def test_a_good_client_notices_no_flood(gateway: Gateway, name: str, figure: Figure) -> None:
+def test_a_good_client_notices_no_flood(
+    gateway: Gateway, attacker: Attacker, name: str, figure: Figure
+) -> None:
     before_mib = gateway.resident_mib()
     most = MOST_OF_WORK if name in WORK else MOST
     for _ in range(TRIES):
-        calm = round_of(gateway, name, 0, CALM_S)
-        beside = round_of(gateway, name, gateway.grpc_port, FLOOD_S)
+        calm = attacker.round(gateway, 0, CALM_S)
+        beside = attacker.round(gateway, gateway.grpc_port, FLOOD_S)
         if beside.p99_ms <= most * calm.p99_ms:
             break
 
