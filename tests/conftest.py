@@ -1,6 +1,7 @@
 """What all rings share: Llama 3's tokenizers, and figures that are told at the end of the run."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,9 +13,11 @@ from filelock import FileLock
 
 from build_engine.tokenizer import ReleaseName, convert
 from tests.shared_servers import DEATHS
-from tests.side_by_side import group
+from tests.side_by_side import Groups, write_groups
 
 Figure = Callable[[str], None]
+GROUPS = Path(tempfile.gettempdir(), f"test-groups-{os.getpid()}.json")
+"""Which tests share something, of the process that hands them out to others."""
 
 
 @pytest.fixture
@@ -23,12 +26,23 @@ def figure(record_property: Callable[[str, object], None]) -> Figure:
     return lambda line: record_property("figure", line)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    group(items)
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["groups"] = str(GROUPS)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if given := getattr(session.config, "workerinput", None):
+        write_groups(session.items, Path(given["groups"]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups | None:
+    return Groups(config, log, GROUPS) if config.getvalue("dist") == "loadgroup" else None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    GROUPS.unlink(missing_ok=True)
     if (output := getattr(session.config, "workeroutput", None)) is not None:
         output["deaths"] = DEATHS
 
