@@ -1,6 +1,6 @@
 """All tests, ring after ring, as `make test` runs them: `python -m tests.rings`.
 
-Unit tests have a core each. What runs servers mostly waits, so that more of it than there are
+Unit tests have a core each. What runs servers mostly waits, so that twice as much as there are
 cores goes side by side; what measures runs alone, at the end.
 """
 
@@ -20,7 +20,7 @@ MAX_PROCESSES = 8
 
 def rings(cores: int) -> dict[str, Sequence[str]]:
     """Return what pytest is given for each ring, on so many cores."""
-    unit, servers = (min(MAX_PROCESSES, number) for number in (cores, cores + 1))
+    unit, servers = (min(MAX_PROCESSES, number) for number in (cores, 2 * cores))
     beside = [f"--numprocesses={servers}", "--dist=loadgroup", "-m", "not alone"]
     return {
         "unit": [f"--numprocesses={unit}", "tests/unit"],

@@ -19,7 +19,7 @@ async def test_a_deadline_cancels_the_generation(
     simulated_server: TritonServer, openvino_repository: Repository
 ) -> None:
     tokenizer = Tokenizer.load(openvino_repository.tokenizer_dir)
-    channel = Channel(simulated_server.grpc_address, timeout_s=0.5)
+    channel = Channel(simulated_server.grpc_address, timeout_s=2)
     engine = await probed(channel, served_with(tokenizer))
     text = "hang"
     generation = Generation(Prompt(tuple(tokenizer.encode(text)), text), max_tokens=9)

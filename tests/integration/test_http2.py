@@ -226,7 +226,7 @@ async def found_again(engine: Engine, server: Server) -> list[Item]:
 
 
 async def test_a_server_that_stands_still_hangs_nobody(server: Server) -> None:
-    async with server.engine(timeout_s=1) as engine:
+    async with server.engine(timeout_s=3) as engine:
         await items(engine, server.generation("the sea"))
         os.killpg(server.triton.pid, signal.SIGSTOP)
         try:

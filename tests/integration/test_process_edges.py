@@ -219,11 +219,12 @@ def test_few_files_mean_few_connections_and_a_word_about_it() -> None:
         assert gateway.process.stderr
         line = gateway.process.stderr.readline().decode()
         held.close()
-        time.sleep(0.2)
-        answer = httpx.get(f"{gateway.url}/health/live")
+        deadline = time.monotonic() + PATIENCE_S
+        while (status := httpx.get(f"{gateway.url}/health/live").status_code) == 503:
+            assert time.monotonic() < deadline
 
     assert re.search(r"connections_refused .*limit=34", line)
-    assert answer.status_code == 200
+    assert status == 200
 
 
 def test_a_log_that_nobody_can_read_any_more_stops_nothing() -> None:
