@@ -24,15 +24,11 @@ class GuideKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Guide:
-    """A grammar that every sequence of the generation must follow; `source` asked for it.
-
-    `schema` is the JSON schema, as JSON, of one whose texts are JSON.
-    """
+    """A grammar that every sequence of the generation must follow; `source` asked for it."""
 
     kind: GuideKind
     text: str = ""
     source: str = field(default="response_format", compare=False)
-    schema: str = field(default="", compare=False)
 
 
 class Prompt(msgspec.Struct, frozen=True):

@@ -6,12 +6,15 @@ from gateway.guides.errors import Unenforceable
 from gateway.guides.grammar import Literal, Node, Reference, Repeat, Sequence
 from gateway.guides.json_text import COMMA, listed
 from gateway.guides.strings import lengths
+from gateway.guides.work import Work
 
 MAX_ITEMS = 10_000
 
 
 class Values(Protocol):
-    """What grammars of values are made with."""
+    """What grammars of values are made with, and what that costs."""
+
+    work: Work
 
     def inner(self, schema: Any, where: str) -> Node: ...
 

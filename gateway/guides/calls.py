@@ -1,76 +1,79 @@
-"""Tool choice, enforced: the grammar whose every text is a call that parsers read.
+"""Tool choice, enforced: the form whose every text is a call that parsers read.
 
 A call that must come is enforced from its first character. Under `auto` an answer may be any
-text, so there is no grammar to give, for `strict` tools neither; unless that text is bound to a
-form of its own.
+text, so there is nothing to give an engine, unless that text is bound to a form of its own; but
+`strict` tools are held to be such as could be enforced.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import orjson
 
 from gateway.errors import InvalidRequest
-from gateway.generation import Guide, GuideKind
-from gateway.guides.errors import Unenforceable
-from gateway.guides.forms import compiled_schema, refused
+from gateway.guides.forms import Form, Language, schema_form
 from gateway.output.tools.choice import Allowed, Named, Required, ToolChoice
 from gateway.prompt.conversation import Tool
 
 _ANSWER = "answer"
 
+Numbered = tuple[int, Tool]
+"""A tool with its place among all that are on offer."""
 
-def guide_for(tools: Sequence[Tool], choice: ToolChoice, parallel: bool) -> Guide | None:
-    """Return the guide a choice calls for, or None where the model may also write text.
+
+def call_form(tools: Sequence[Tool], choice: ToolChoice, parallel: bool) -> Form | None:
+    """Return the form a choice calls for, or None where the model may also write text.
 
     A named tool is called once; of a required one there are several calls where `parallel`.
     """
     names = _callable_names(tools, choice)
-    called = [tool for tool in tools if tool.name in names]
+    called = [(i, tool) for i, tool in enumerate(tools) if tool.name in names]
     if not called:
         return None
     call = _any_of(_calls(called))
     several = parallel and not isinstance(choice, Named)
-    schema = _several(call) if several else call
-    return _guide({**schema, "$defs": _definitions(called)}, tools, names)
+    return _form(_several(call) if several else call, called)
 
 
-def guide_beside(tools: Sequence[Tool], guide: Guide, parallel: bool) -> Guide | None:
-    """Return the guide of an answer that is a call of a tool, or a text that `guide` lets pass.
-
-    None where the two cannot be one schema: the texts of `guide` are not JSON. Raises
-    InvalidRequest for a schema that is nested beyond reason, and as `guide_for` does.
-    """
-    if not guide.schema:
+def strict_form(tools: Sequence[Tool]) -> Form | None:
+    """Return what `strict` tools must be fit for where nothing binds their calls, if any are."""
+    strict = [(i, tool) for i, tool in enumerate(tools) if tool.strict]
+    if not strict:
         return None
-    answer = orjson.loads(guide.schema)
-    calls = _calls(tools)
+    return msgspec.structs.replace(_form(_any_of(_calls(strict)), strict), binds=False)
+
+
+def form_beside(tools: Sequence[Tool], form: Form, parallel: bool) -> Form | None:
+    """Return the form of an answer that is a call of a tool, or a text that `form` lets pass.
+
+    None where the two cannot be one schema: the texts of `form` are not JSON. Raises
+    InvalidRequest for a schema that is nested beyond reason.
+    """
+    if form.language is not Language.SCHEMA:
+        return None
+    called = list(enumerate(tools))
+    calls = _calls(called)
     several = [_several(_any_of(calls))] if parallel else []
     forms = [*calls, *several, {"$ref": _place(_ANSWER)}]
     try:
-        moved = _move_references(answer, _place(_ANSWER))
+        moved = _move_references(orjson.loads(form.text), _place(_ANSWER))
     except RecursionError as error:
-        raise InvalidRequest("The schema is nested too deeply.", param=guide.source) from error
-    schema = {"anyOf": forms, "$defs": {_ANSWER: moved, **_definitions(tools)}}
-    return _guide(schema, tools, tuple(tool.name for tool in tools))
+        raise InvalidRequest("The schema is nested too deeply.", param=form.source) from error
+    return _form({"anyOf": forms}, called, {_ANSWER: moved}, {_place(_ANSWER): form.param})
 
 
-def _guide(schema: Mapping[str, Any], tools: Sequence[Tool], names: tuple[str, ...]) -> Guide:
-    try:
-        grammar = compiled_schema(schema, "tools")
-    except Unenforceable as error:
-        _name_the_cause(tools, names)
-        raise InvalidRequest(f"'tools' cannot be enforced: {error}.", param="tools") from error
-    return Guide(GuideKind.EBNF_GRAMMAR, grammar)
-
-
-def _name_the_cause(tools: Sequence[Tool], names: tuple[str, ...]) -> None:
-    """Raise InvalidRequest for the first tool whose parameters no engine can be held to."""
-    for i, tool in enumerate(tools):
-        if tool.name in names:
-            param = f"tools[{i}].function.parameters"
-            with refused(param):
-                compiled_schema(_parameters(tool, "#"), param)
+def _form(
+    schema: Mapping[str, Any],
+    called: Sequence[Numbered],
+    definitions: Mapping[str, Any] = {},
+    parts: Mapping[str, str] = {},
+) -> Form:
+    """Return the form of a schema that refers to tools, by the names it knows them by."""
+    own = {_key(i): _parameters(tool, _place(_key(i))) for i, tool in called}
+    params = {_place(_key(i)): tool.param for i, tool in called}
+    whole = {**schema, "$defs": {**definitions, **own}}
+    return schema_form(whole, "tools", parts={**parts, **params})
 
 
 def _callable_names(tools: Sequence[Tool], choice: ToolChoice) -> tuple[str, ...]:
@@ -91,12 +94,8 @@ def _place(key: str) -> str:
     return f"#/$defs/{key}"
 
 
-def _calls(tools: Sequence[Tool]) -> list[dict[str, Any]]:
-    return [_call(tool.name, _place(_key(i))) for i, tool in enumerate(tools)]
-
-
-def _definitions(tools: Sequence[Tool]) -> dict[str, Any]:
-    return {_key(i): _parameters(tool, _place(_key(i))) for i, tool in enumerate(tools)}
+def _calls(called: Sequence[Numbered]) -> list[dict[str, Any]]:
+    return [_call(tool.name, _place(_key(i))) for i, tool in called]
 
 
 def _several(call: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ characters, groups, `|`, `*`, `+`, `?`, `{n,m}` and comments; no macros and no l
 import re
 from dataclasses import dataclass
 
+from gateway.guides.derivation import is_productive, left_recursive
 from gateway.guides.errors import Unenforceable
 from gateway.guides.grammar import (
     NOTHING,
@@ -18,7 +19,6 @@ from gateway.guides.grammar import (
     Rules,
     choice,
     complement,
-    is_productive,
     sequence,
     united,
 )
@@ -28,10 +28,10 @@ _MAX_REPEAT = 10_000
 _MAX_COST = 200_000
 
 _TOKEN = re.compile(
-    r"""(?P<space>[ \t\r\n]+|\#[^\n]*)"""
+    r"""(?P<space>[ \t\r\n]+|\#[^\n\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*)"""
     r"""|(?P<rule>[A-Za-z_][A-Za-z0-9_.-]*)(?P<defined>[ \t]*::=)?"""
-    r"""|(?P<literal>"[^"\\\n\r]*(?:\\[^\n\r][^"\\\n\r]*)*")"""
-    r"""|(?P<characters>\[[^\]\\\n\r]*(?:\\[^\n\r][^\]\\\n\r]*)*\])"""
+    r"""|(?P<literal>"[^"\\\x00-\x1f\x7f]*(?:\\[^\x00-\x1f\x7f][^"\\\x00-\x1f\x7f]*)*")"""
+    r"""|(?P<characters>\[[^\]\\\x00-\x1f\x7f]*(?:\\[^\x00-\x1f\x7f][^\]\\\x00-\x1f\x7f]*)*\])"""
     r"""|(?P<times>\{[ ]*[0-9]{1,6}[ ]*(?:,[ ]*(?:[0-9]{1,6})?[ ]*)?\})"""
     r"""|(?P<sign>[()|*+?])"""
 )
@@ -66,6 +66,9 @@ def read_grammar(text: str) -> Rules:
             raise Unenforceable(f"line {line}: there is no rule {name[:64]!r}")
     if not is_productive(rules):
         raise Unenforceable("its rule 'root' derives no text that ends")
+    circular = left_recursive(rules)
+    if circular is not None:
+        raise Unenforceable(f"the rule {circular[:64]!r} can begin with itself, without an end")
     return rules
 
 

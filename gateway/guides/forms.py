@@ -1,23 +1,13 @@
-"""What a caller wants an answer to follow, as the guide an engine takes.
+"""What a caller wants an answer to follow, understood but not compiled yet."""
 
-Whatever it is, it becomes a grammar here, checked and in the words that all engines share. An
-engine that finds a fault itself may end every request it has in hand (TensorRT-LLM's
-guidedDecoder.cpp compiles within its loop).
-"""
+from collections.abc import Callable, Mapping
+from enum import Enum
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import lru_cache
-
+import msgspec
 import orjson
 
 from gateway.errors import InvalidRequest
-from gateway.generation import Guide, GuideKind
-from gateway.guides.ebnf import check_grammar
 from gateway.guides.errors import Unenforceable
-from gateway.guides.grammar import Literal, choice, ebnf
-from gateway.guides.regex import pattern_grammar
-from gateway.guides.schema import schema_grammar
 from gateway.traffic.size import (
     MAX_GRAMMAR,
     MAX_GUIDE,
@@ -31,13 +21,37 @@ from gateway.traffic.size import (
 _MAX_REASON = 300
 
 
-def json_object_guide() -> Guide:
+class Language(Enum):
+    """What a form is written in."""
+
+    SCHEMA = "JSON schema"
+    REGEX = "regular expression"
+    GRAMMAR = "EBNF grammar"
+    CHOICE = "list of texts"
+
+
+class Form(msgspec.Struct, frozen=True):
+    """What an answer must follow: `text` in its language, JSON for a schema or a choice.
+
+    `param` is what is refused where no engine can be held to it, and `source` what an engine
+    refuses that has no guides. `parts` are places of a schema that have parameters of their own.
+    One that does not bind is compiled for its faults alone.
+    """
+
+    language: Language
+    text: bytes
+    param: str
+    source: str = ""
+    parts: Mapping[str, str] = {}
+    binds: bool = True
+
+
+def json_object_form(param: str = "response_format") -> Form:
     """Any JSON object."""
-    schema = '{"type":"object"}'
-    return Guide(GuideKind.EBNF_GRAMMAR, _compiled(schema.encode()), schema=schema)
+    return Form(Language.SCHEMA, b'{"type":"object"}', param)
 
 
-def json_schema_guide(schema: object, param: str) -> Guide:
+def json_schema_form(schema: object, param: str) -> Form:
     """Instances of a JSON schema, which is given as an object or as its JSON text."""
     if isinstance(schema, str):
         check_length(schema, MAX_SCHEMA, param)
@@ -48,85 +62,68 @@ def json_schema_guide(schema: object, param: str) -> Guide:
             raise InvalidRequest(f"{param!r} is not JSON: {error}.", param=param) from error
     if not isinstance(schema, Mapping):
         raise InvalidRequest(f"{param!r} must be a JSON schema, an object.", param=param)
-    with refused(param):
-        grammar = compiled_schema(schema, param, MAX_SCHEMA)
-    return Guide(GuideKind.EBNF_GRAMMAR, grammar, schema=orjson.dumps(schema).decode())
+    return schema_form(schema, param, MAX_SCHEMA)
 
 
-def compiled_schema(schema: Mapping[str, object], param: str, most: int = MAX_GUIDE) -> str:
-    """Return the grammar of a schema of `most` bytes; short ones are remembered, few long ones.
-
-    Raises Unenforceable, and InvalidRequest for one that is longer.
-    """
+def schema_form(
+    schema: Mapping[str, object],
+    param: str,
+    most: int = MAX_GUIDE,
+    parts: Mapping[str, str] = {},
+) -> Form:
+    """Return the form of a schema. Raises InvalidRequest for one of more than `most` bytes."""
     try:
         text = orjson.dumps(schema)
     except orjson.JSONEncodeError as error:
-        raise Unenforceable(str(error)) from error
+        raise refusal(param, Unenforceable(str(error))) from error
     check_length(text, most, param)
-    return (_short if len(text) <= _SHORT_BYTES else _long)(text)
+    return Form(Language.SCHEMA, text, param, parts=parts)
 
 
-def _compiled(schema: bytes) -> str:
-    return schema_grammar(orjson.loads(schema))
-
-
-_SHORT_BYTES = 2**13
-_short = lru_cache(maxsize=128)(_compiled)
-_long = lru_cache(maxsize=4)(_compiled)
-
-
-def regex_guide(pattern: object, param: str) -> Guide:
+def regex_form(pattern: object, param: str) -> Form:
     """Texts that a regular expression matches from start to end."""
-    with refused(param):
-        node = pattern_grammar(_text(pattern, param, MAX_REGEX))
-        return Guide(GuideKind.EBNF_GRAMMAR, ebnf({"root": node}))
+    return Form(Language.REGEX, _text(pattern, param, MAX_REGEX), param)
 
 
-def grammar_guide(grammar: object, param: str) -> Guide:
+def grammar_form(grammar: object, param: str) -> Form:
     """Texts that an EBNF grammar derives from its rule `root`."""
-    text = _text(grammar, param, MAX_GRAMMAR)
-    with refused(param):
-        check_grammar(text)
-    return Guide(GuideKind.EBNF_GRAMMAR, text)
+    return Form(Language.GRAMMAR, _text(grammar, param, MAX_GRAMMAR), param)
 
 
-def choice_guide(options: object, param: str) -> Guide:
+def choice_form(options: object, param: str) -> Form:
     """Exactly one of several texts."""
     if not isinstance(options, list) or not options:
         raise InvalidRequest(f"{param!r} must be a list of at least one text.", param=param)
     check_length(options, MAX_OPTIONS, param, "texts")
-    texts = [_text(option, f"{param}[{i}]", MAX_GRAMMAR) for i, option in enumerate(options)]
-    grammar = ebnf({"root": choice(*map(Literal, texts))})
-    check_length(grammar, MAX_GUIDE, param)
-    return Guide(GuideKind.EBNF_GRAMMAR, grammar)
+    for i, option in enumerate(options):
+        _text(option, f"{param}[{i}]", MAX_GRAMMAR)
+    text = orjson.dumps(options)
+    check_length(text, MAX_GUIDE, param)
+    return Form(Language.CHOICE, text, param)
 
 
-@contextmanager
-def refused(param: str) -> Iterator[None]:
-    """Tell a caller what of a parameter no engine can be held to."""
-    try:
-        yield
-    except Unenforceable as error:
-        reason = str(error)[:_MAX_REASON]
-        raise InvalidRequest(f"{param!r} cannot be enforced: {reason}.", param=param) from error
+def refusal(param: str, error: Unenforceable) -> InvalidRequest:
+    """Return what tells a caller what of a parameter no engine can be held to."""
+    reason = str(error)[:_MAX_REASON]
+    return InvalidRequest(f"{param!r} cannot be enforced: {reason}.", param=param)
 
 
-def _json_object_flag(flag: object, param: str) -> Guide:
+def _json_object_flag(flag: object, param: str) -> Form:
     if flag is not True:
         raise InvalidRequest(f"{param!r} must be true where it is given.", param=param)
-    return json_object_guide()
+    return json_object_form(param)
 
 
-_BUILDERS: Mapping[str, Callable[[object, str], Guide]] = {
-    "json": json_schema_guide,
-    "regex": regex_guide,
-    "choice": choice_guide,
-    "grammar": grammar_guide,
+_BUILDERS: Mapping[str, Callable[[object, str], Form]] = {
+    "json": json_schema_form,
+    "regex": regex_form,
+    "choice": choice_form,
+    "grammar": grammar_form,
     "json_object": _json_object_flag,
 }
 
 
-def structured_outputs_guide(given: Mapping[str, object], param: str) -> Guide:
+def structured_outputs_form(given: Mapping[str, object], param: str) -> Form:
     """The one constraint that an object such as `{"regex": "a+"}` names."""
     set_keys = [key for key, value in given.items() if value is not None]
     if len(set_keys) != 1 or set_keys[0] not in _BUILDERS:
@@ -136,8 +133,15 @@ def structured_outputs_guide(given: Mapping[str, object], param: str) -> Guide:
     return _BUILDERS[key](given[key], f"{param}.{key}")
 
 
-def _text(value: object, param: str, most: int) -> str:
+def _text(value: object, param: str, most: int) -> bytes:
     if not isinstance(value, str) or not value:
         raise InvalidRequest(f"{param!r} must be a text that is not empty.", param=param)
     check_length(value, most, param)
-    return value
+    return _utf8(value, param)
+
+
+def _utf8(text: str, param: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"{param!r} holds half of a surrogate pair.", param=param) from error

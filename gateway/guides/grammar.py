@@ -6,7 +6,6 @@ which TensorRT-LLM and OpenVINO GenAI share.
 
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from gateway.guides.errors import Unenforceable
 Ranges = tuple[tuple[int, int], ...]
 """Code points, as sorted ranges that do not touch, both ends included."""
 
-_ROOT = "root"
+ROOT = "root"
 _ASCII: Ranges = ((0, 0x7F),)
 _BEYOND_ASCII: Ranges = ((0x80, 0xD7FF), (0xE000, 0x10FFFF))
 _MAX_BEYOND_ASCII = 256
@@ -91,23 +90,13 @@ def optional(item: Node) -> Node:
 
 def ebnf(rules: Rules) -> str:
     """Return the rules that `root` needs, in the engines' notation."""
-    needed, waiting = {_ROOT}, [_ROOT]
+    needed, waiting = {ROOT}, [ROOT]
     while waiting:
         new = set(_named(rules[waiting.pop()])) - needed
         needed |= new
         waiting += new
     lines = (f"{name} ::= {_written(node)}" for name, node in rules.items() if name in needed)
     return "\n".join(lines)
-
-
-def num_nodes(node: Node) -> int:
-    """Return of how many nodes a node is made."""
-    match node:
-        case Sequence(parts) | Choice(parts):
-            return 1 + sum(map(num_nodes, parts))
-        case Repeat(item, _, _):
-            return 1 + num_nodes(item)
-    return 1
 
 
 def _named(node: Node) -> Iterator[str]:
@@ -196,64 +185,6 @@ def _code_point(number: int) -> str:
     if number < 0x80 and _ALPHANUMERIC.fullmatch(chr(number)):
         return chr(number)
     return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
-
-
-def is_productive(rules: Rules) -> bool:
-    """Whether `root` derives any text at all; in time linear in the rules."""
-    return _ROOT in _productive(rules)
-
-
-def _productive(rules: Rules) -> set[str]:
-    """Return the rules that derive a text: each tells those that wait for it, once."""
-    waiting: defaultdict[str, list[_Need]] = defaultdict(list)
-    ready: list[str] = []
-    for name, node in rules.items():
-        _ask(node, _Need(None, name, 1), waiting, ready)
-    known: set[str] = set()
-    while ready:
-        name = ready.pop()
-        if name not in known:
-            known.add(name)
-            for need in waiting.pop(name, ()):
-                need.meet(ready)
-    return known
-
-
-@dataclass(slots=True)
-class _Need:
-    """What must be derived before a node is: `missing` of its parts, or none any more."""
-
-    above: "_Need | None"
-    rule: str
-    missing: int
-
-    def meet(self, ready: list[str]) -> None:
-        need: _Need | None = self
-        while need is not None:
-            need.missing -= 1
-            if need.missing:
-                return
-            if need.above is None:
-                ready.append(need.rule)
-            need = need.above
-
-
-def _ask(node: Node, need: _Need, waiting: defaultdict[str, list[_Need]], ready: list[str]) -> None:
-    match node:
-        case Reference(name):
-            waiting[name].append(need)
-        case Sequence(items) if items:
-            parts = _Need(need, need.rule, len(items))
-            for item in items:
-                _ask(item, parts, waiting, ready)
-        case Choice(options):
-            any_part = _Need(need, need.rule, 1)
-            for option in options:
-                _ask(option, any_part, waiting, ready)
-        case Repeat(item, low, _) if low:
-            _ask(item, need, waiting, ready)
-        case _:
-            need.meet(ready)
 
 
 def complement(ranges: Iterator[tuple[int, int]] | Ranges) -> Ranges:

@@ -27,7 +27,8 @@ COMMA = Sequence((Literal(","), SPACE))
 QUOTE = Literal('"')
 NULL, BOOLEAN = Literal("null"), Choice((Literal("true"), Literal("false")))
 
-_PLAIN: Ranges = complement(((0x00, 0x1F), (0x22, 0x22), (0x5C, 0x5C)))
+_NOT_PLAIN: Ranges = ((0x00, 0x1F), (0x22, 0x22), (0x5C, 0x5C))
+_PLAIN: Ranges = complement(_NOT_PLAIN)
 _DIGITS = Characters(((0x30, 0x39),))
 _HEX = Characters(((0x30, 0x39), (0x41, 0x46), (0x61, 0x66)))
 _ESCAPES = {
@@ -173,17 +174,18 @@ def _except(tree: dict[str, Any]) -> Node:
     if not tree:
         return Repeat(Characters(_PLAIN), 0, None)
     starts = {char: branch for char, branch in tree.items() if char}
-    other = complement(tuple((ord(char), ord(char)) for char in starts))
-    ways: list[Node] = [
-        Sequence((Characters(intersection(other, _PLAIN)), Repeat(Characters(_PLAIN), 0, None)))
-    ]
+    other = Characters(complement((*((ord(char), ord(char)) for char in starts), *_NOT_PLAIN)))
+    ways: list[Node] = [Sequence((other, Repeat(Characters(_PLAIN), 0, None)))]
     if "" not in tree:
         ways.append(NOTHING)
     for char, branch in starts.items():
-        plain = intersection(((ord(char), ord(char)),), _PLAIN)
-        if plain:
-            ways.append(Sequence((Characters(plain), _except(branch))))
+        if _is_plain(char):
+            ways.append(Sequence((Characters(((ord(char), ord(char)),)), _except(branch))))
     return choice(*ways)
+
+
+def _is_plain(char: str) -> bool:
+    return not any(low <= ord(char) <= high for low, high in _NOT_PLAIN)
 
 
 def listed(item: Node, low: int, high: int | None) -> Node:

@@ -4,8 +4,12 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from gateway.guides.errors import Unenforceable
+from gateway.guides.work import Work, num_values
 
 Schema = Mapping[str, Any]
+
+_COMPARED = 8
+"""Values that are compared, or put into one, at the cost of one that is compiled."""
 
 _ANNOTATIONS = frozenset(
     {
@@ -22,13 +26,16 @@ def constraints(schema: Schema) -> dict[str, Any]:
     return {key: value for key, value in schema.items() if key not in _ANNOTATIONS}
 
 
-def merged(left: Schema, right: Schema) -> dict[str, Any]:
+def merged(left: Schema, right: Schema, work: Work) -> dict[str, Any]:
     """Return what holds where both do; neither has `$ref` or `allOf` of its own.
 
     Raises Unenforceable for keywords that cannot be put into one.
     """
     both = dict(left)
+    work.charge(len(left.get("properties", ())))
     for key, value in constraints(right).items():
+        if key in both:
+            work.charge((num_values(both[key]) + num_values(value)) // _COMPARED)
         if key not in both or both[key] == value:
             both[key] = value
         elif key in _MERGE:

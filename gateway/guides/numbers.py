@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 from gateway.guides.errors import Unenforceable
-from gateway.guides.grammar import Characters, Literal, Node, Repeat, choice, sequence
+from gateway.guides.grammar import Characters, Literal, Node, Reference, Repeat, choice, sequence
 
 _MAX_DIGITS = 19
 _MAX_DECIMALS = 6
@@ -12,6 +13,19 @@ _MORE_DECIMALS = 6
 
 Digits = tuple[tuple[int, int], ...]
 """A range for each digit."""
+
+
+def number_grammar(kind: str, schema: dict[str, Any]) -> Node:
+    """Return the numbers, or whole numbers, of a schema. Raises Unenforceable."""
+    step = schema.get("multipleOf", 1 if kind == "integer" else None)
+    if step is not None and not (kind == "integer" and step == 1):
+        raise Unenforceable("'multipleOf' is not enforced")
+    low, above = _tighter(schema.get("minimum"), schema.get("exclusiveMinimum"), 1)
+    high, below = _tighter(schema.get("maximum"), schema.get("exclusiveMaximum"), -1)
+    if low is None and high is None:
+        return Reference(kind)
+    bounds = Bounds(low, high, above, below)
+    return bounds.integer() if kind == "integer" else bounds.number()
 
 
 class Bounds:
@@ -127,3 +141,24 @@ def _between(first: str, last: str) -> Iterator[Digits]:
         yield ((low, high - is_cut), *((0, 9),) * rest)
     if is_cut:
         yield from (((high, high), *digits) for digits in _between("0" * rest, last[1:]))
+
+
+def _tighter(inclusive: Any, exclusive: Any, sign: int) -> tuple[Fraction | None, bool]:
+    """Return the bound that counts, and whether it is itself left out."""
+    if exclusive is True:  # as before draft 6
+        return _fraction(inclusive), True
+    one = _fraction(inclusive)
+    other = _fraction(None if exclusive is False else exclusive)
+    if other is None or (one is not None and one * sign > other * sign):
+        return one, False
+    return other, True
+
+
+def _fraction(bound: Any) -> Fraction | None:
+    if bound is None:
+        return None
+    if isinstance(bound, bool) or not isinstance(bound, int | float):
+        raise Unenforceable("a bound of a number is not a number")
+    if abs(bound) > 1e300:
+        raise Unenforceable("a bound of a number is too large")
+    return Fraction(str(bound))

@@ -15,8 +15,11 @@ from gateway.guides.grammar import (
 )
 from gateway.guides.json_text import COMMA, SPACE, constant, listed, string_except
 from gateway.guides.strings import lengths, string_grammar
+from gateway.guides.work import Work, num_values
 
 MAX_PROPERTIES = 256
+_OTHER_CHAR = 4
+"""What each character of a name costs that others must differ from."""
 
 
 def object_grammar(values: Values, schema: dict[str, Any]) -> Node:
@@ -55,6 +58,7 @@ def _declared(schema: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _member(values: Values, name: str, schema: Any) -> Node:
+    values.work.charge(1 + num_values(name))  # which is then also left out, in a rule of its own
     value = values.inner(schema, f"properties/{name}")
     return values.rule(Sequence((constant(name), Literal(":"), SPACE, value)))
 
@@ -92,16 +96,10 @@ def _opening_tail(tail: Node) -> Node:
     return NOTHING
 
 
-def _going_on(values: Values, member: Node, is_required: bool, rest: Node) -> Node:
-    if is_required:
-        return Sequence((COMMA, member, rest))
-    rest = values.rule(rest)
-    return choice(Sequence((COMMA, member, rest)), rest)
-
-
 def _others(values: Values, schema: dict[str, Any], declared: dict[str, Any], others: Any) -> Node:
     if schema.get("propertyNames", True) not in (True, {}, {"type": "string"}):
         raise Unenforceable("'propertyNames' is not enforced beside properties")
+    values.work.charge(_OTHER_CHAR * sum(map(len, declared)))
     value = values.inner(others, "additionalProperties")
     member = values.rule(Sequence((string_except(declared), Literal(":"), SPACE, value)))
     return Repeat(Sequence((COMMA, member)), 0, None)
@@ -114,12 +112,12 @@ def _map(values: Values, schema: dict[str, Any], declared: dict[str, Any]) -> No
         raise Unenforceable("'minProperties' above 1 is not enforced where names are free")
     others = schema.get("additionalProperties", True)
     patterns = schema.get("patternProperties", {})
-    names: Node = _names(schema.get("propertyNames", True))
+    names: Node = _names(schema.get("propertyNames", True), values.work)
     if patterns:
         if declared or len(patterns) > 1 or schema.get("propertyNames", True) is not True:
             raise Unenforceable("'patternProperties' is enforced only as the one word about names")
         [(pattern, others)] = patterns.items()
-        names = string_grammar({"pattern": pattern})
+        names = string_grammar({"pattern": pattern}, values.work)
     if others is False or high == 0:
         if low:
             raise Unenforceable("no object can be valid")
@@ -129,15 +127,16 @@ def _map(values: Values, schema: dict[str, Any], declared: dict[str, Any]) -> No
     return Sequence((Literal("{"), listed(member, low, high), Literal("}")))
 
 
-def _names(schema: Any) -> Node:
+def _names(schema: Any, work: Work) -> Node:
     if schema in (True, {}):
         return Reference("string")
     if not isinstance(schema, dict) or schema.get("type", "string") != "string":
         raise Unenforceable("'propertyNames' is a schema of strings")
     if "enum" in schema:
+        work.charge(num_values(schema["enum"]))
         options = [name for name in schema["enum"] if isinstance(name, str)]
         return choice(*map(constant, options))
     known = {"type", "pattern", "minLength", "maxLength", "format", "title", "description"}
     if set(schema) - known:
         raise Unenforceable("'propertyNames' is enforced as an enum, a pattern or a length")
-    return string_grammar(schema)
+    return string_grammar(schema, work)

@@ -5,14 +5,19 @@ from typing import Any
 
 from gateway.guides.errors import Unenforceable
 from gateway.guides.merge import identity
+from gateway.guides.work import Work, num_values
 
 _MAX_OPTIONS, _MAX_VALUES = 32, 64
+_COMPARED = 32
+"""Values that are compared at the cost of one that is compiled."""
 
 
-def check_disjoint(options: list[dict[str, Any]]) -> None:
+def check_disjoint(options: list[dict[str, Any]], work: Work) -> None:
     """Raise Unenforceable unless it is plain that no instance fits two of the options."""
     if len(options) > _MAX_OPTIONS:
         raise Unenforceable(f"'oneOf' is enforced for at most {_MAX_OPTIONS} options")
+    sizes = sum(map(num_values, options))
+    work.charge(len(options) * sizes // _COMPARED)
     for left, right in combinations(options, 2):
         if not _are_disjoint(left, right):
             raise Unenforceable(

@@ -168,7 +168,11 @@ class _Parser:
                 self._at += 1
                 part = self._span(part, self._class_part())
             ranges += part
-        return complement(tuple(ranges)) if negated else united(tuple(ranges))
+        if not negated:
+            return united(tuple(ranges))
+        if others := complement(tuple(ranges)):
+            return others
+        raise self.refusal("a class of characters leaves none")
 
     def _class_part(self) -> Ranges:
         char = self._next()

@@ -7,23 +7,24 @@ the order in which they are declared, none are added to an object that declares 
 
 import re
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
 from typing import Any
 from urllib.parse import unquote
 
 from gateway.guides.arrays import array
-from gateway.guides.errors import Unenforceable
-from gateway.guides.grammar import Node, Reference, choice, ebnf, is_productive, num_nodes
-from gateway.guides.json_text import BOOLEAN, NULL, RULES, constant
-from gateway.guides.merge import Schema, constraints, identity, merged
-from gateway.guides.numbers import Bounds
+from gateway.guides.constants import constants
+from gateway.guides.derivation import is_productive
+from gateway.guides.errors import TooLarge, Unenforceable
+from gateway.guides.grammar import Node, Reference, choice, ebnf
+from gateway.guides.json_text import BOOLEAN, NULL, RULES
+from gateway.guides.kinds import kinds
+from gateway.guides.merge import Schema, constraints, merged
+from gateway.guides.numbers import number_grammar
 from gateway.guides.objects import object_grammar
 from gateway.guides.overlap import check_disjoint
-from gateway.guides.strings import string_grammar
+from gateway.guides.strings import FORMATS, string_grammar
+from gateway.guides.work import Work
 
 MAX_DEPTH = 64
-MAX_WORK = 6_000
-MAX_CONSTANTS = 1_000
 MAX_GRAMMAR_CHARACTERS = 128 * 1024
 
 _UNENFORCED = (
@@ -31,29 +32,23 @@ _UNENFORCED = (
     "dependentRequired", "dependentSchemas", "else", "if", "maxContains", "minContains", "not",
     "then", "unevaluatedItems", "unevaluatedProperties",
 )  # fmt: skip
-_KEYWORDS = {
-    "object": (
-        "properties", "required", "additionalProperties", "patternProperties", "propertyNames",
-        "minProperties", "maxProperties",
-    ),
-    "array": ("items", "prefixItems", "minItems", "maxItems", "uniqueItems"),
-    "string": ("pattern", "minLength", "maxLength", "format"),
-    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
-}  # fmt: skip
-_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
+
+_BESIDE_FORMAT = ("pattern", "minLength", "maxLength")
 
 
 def schema_grammar(schema: Schema) -> str:
     """Return the EBNF of a schema's instances. Raises Unenforceable, saying what and where."""
     try:
         rules = Compiler(schema).rules()
+    except RecursionError as error:
+        raise Unenforceable("it is nested too deeply") from error
     except (TypeError, AttributeError, ValueError, LookupError) as error:
         raise Unenforceable("a keyword has a value of the wrong type") from error
     if not is_productive(rules):
         raise Unenforceable("no finite value can be valid")
     text = ebnf(rules)
     if len(text) > MAX_GRAMMAR_CHARACTERS:
-        raise Unenforceable("it is too large for a grammar")
+        raise TooLarge("it is too large for a grammar")
     return text
 
 
@@ -64,8 +59,10 @@ class Compiler:
         self._schema = schema
         self._rules: dict[str, Node] = {}
         self._places: dict[str, str] = {}
+        self._targets: dict[str, Any] = {}
+        self._formats: dict[str, Reference] = {}
         self._depth = 0
-        self._work = 0
+        self.work = Work()
         self._opening: list[str] = []  # references on the way to the first character of a value
 
     def rules(self) -> dict[str, Node]:
@@ -87,16 +84,16 @@ class Compiler:
 
     def value(self, schema: Any, where: str) -> Node:
         """Return the grammar of a schema; `where` is its place, for refusals."""
-        self._charge(1)
+        self.work.charge(1)
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise Unenforceable(f"schemas are nested deeper than {MAX_DEPTH}")
         try:
             return self._value(schema)
         except Unenforceable as error:
-            raise (
-                error if "(at " in str(error) else Unenforceable(f"{error} (at {where})")
-            ) from error
+            if "(at " not in error.reason:
+                error.reason = f"{error.reason} (at {where})"
+            raise
         finally:
             self._depth -= 1
 
@@ -121,13 +118,22 @@ class Compiler:
             node = self.rule(Reference("value"))
             self._places[reference] = node.name
             self._opening.append(reference)
-            self._rules[node.name] = self.value(target, reference)
+            try:
+                self._rules[node.name] = self.value(target, reference)
+            except Unenforceable as error:
+                error.within = reference
+                raise
             self._opening.pop()
         return Reference(self._places[reference])
 
     def _target(self, reference: Any) -> Any:
         if not isinstance(reference, str) or not re.match(r"#(/|$)", reference):
             raise Unenforceable(f"the reference {reference!r} does not lead into this schema")
+        if reference not in self._targets:
+            self._targets[reference] = self._followed(reference)
+        return self._targets[reference]
+
+    def _followed(self, reference: str) -> Any:
         target: Any = self._schema
         for part in reference.split("/")[1:]:
             key = unquote(part).replace("~1", "/").replace("~0", "~")
@@ -139,19 +145,13 @@ class Compiler:
                 raise Unenforceable(f"the reference {reference!r} leads nowhere")
         return target
 
-    def _charge(self, work: int) -> None:
-        self._work += work
-        if self._work > MAX_WORK:
-            raise Unenforceable("it is too large, or combines too much")
-
     def _flat(self, schema: Any) -> dict[str, Any]:
         """Return a schema without `$ref` and `allOf`: what they say is merged into it."""
         flat: dict[str, Any] = {}
         for part in self._parts(schema, 0):
             if part is False:
                 raise Unenforceable("no value can be valid")
-            self._charge(len(flat.get("properties", ())))
-            flat = merged(flat, part) if flat else constraints(part)
+            flat = merged(flat, part, self.work) if flat else constraints(part)
         return flat
 
     def _parts(self, schema: Any, depth: int) -> Iterator[Any]:
@@ -162,7 +162,7 @@ class Compiler:
         if schema is False:
             yield False
             return
-        self._charge(1)
+        self.work.charge(1)
         own = {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}
         yield own
         if "$ref" in schema:
@@ -181,8 +181,8 @@ class Compiler:
             if key in schema:
                 return self._any_of(key, schema)
         if "enum" in schema or "const" in schema:
-            return self._leaf(_constants(schema))
-        return choice(*(self._typed(kind, schema) for kind in _kinds(schema)))
+            return constants(schema, self.work)
+        return choice(*(self._typed(kind, schema) for kind in kinds(schema)))
 
     def _any_of(self, key: str, schema: dict[str, Any]) -> Node:
         base = {name: value for name, value in schema.items() if name != key}
@@ -190,7 +190,7 @@ class Compiler:
         if not isinstance(options, list) or not options:
             raise Unenforceable(f"{key!r} is a list of schemas that is not empty")
         if key == "oneOf" and len(options) > 1:
-            check_disjoint([self._flat(option) for option in options])
+            check_disjoint([self._flat(option) for option in options], self.work)
         nodes = []
         for position, option in enumerate(options):
             whole = {"allOf": [base, option]} if base else option
@@ -207,92 +207,19 @@ class Compiler:
             case "array":
                 return array(self, schema)
             case "string":
-                return self._leaf(string_grammar(schema))
+                return self._string(schema)
             case "boolean":
                 return BOOLEAN
             case "null":
                 return NULL
             case _:
-                return self._leaf(_number(kind, schema))
+                return self.work.leaf(number_grammar(kind, schema))
 
-    def _leaf(self, node: Node) -> Node:
-        self._charge(num_nodes(node))
-        return node
-
-
-def _kinds(schema: dict[str, Any]) -> list[str]:
-    """Return the types an instance may have; where none is said, those the keywords speak of."""
-    given = schema.get("type")
-    if given is None:
-        return [
-            kind for kind, keys in _KEYWORDS.items() if any(key in schema for key in keys)
-        ] or list(_TYPES[:4] + _TYPES[5:])
-    kinds = [given] if isinstance(given, str) else given
-    if not isinstance(kinds, list) or not kinds:
-        raise Unenforceable("'type' is a name or a list of names")
-    for kind in kinds:
-        if kind not in _TYPES:
-            raise Unenforceable(f"the type {kind!r} is not one of {', '.join(_TYPES)}")
-    return [kind for kind in dict.fromkeys(kinds) if kind != "integer" or "number" not in kinds]
-
-
-def _constants(schema: dict[str, Any]) -> Node:
-    values = schema.get("enum", [schema.get("const")])
-    if not isinstance(values, list):
-        raise Unenforceable("'enum' is a list of values")
-    if len(values) > MAX_CONSTANTS:
-        raise Unenforceable(f"'enum' is enforced for at most {MAX_CONSTANTS} values")
-    if "const" in schema:
-        values = [value for value in values if identity(value) == identity(schema["const"])]
-    for key in schema:
-        if key not in ("enum", "const", "type") and any(key in keys for keys in _KEYWORDS.values()):
-            raise Unenforceable(f"{key!r} beside 'enum' or 'const' is not enforced")
-    kinds = _kinds(schema) if "type" in schema else list(_TYPES)
-    fitting = [value for value in values if any(_is_of(value, kind) for kind in kinds)]
-    if not fitting:
-        raise Unenforceable("no value can be valid")
-    return choice(*map(constant, fitting))
-
-
-def _is_of(value: Any, kind: str) -> bool:
-    if isinstance(value, bool):
-        return kind == "boolean"
-    classes = {
-        "object": Mapping, "array": list, "string": str, "number": int | float, "null": type(None),
-    }  # fmt: skip
-    if kind == "integer":
-        return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    return isinstance(value, classes.get(kind, ()))
-
-
-def _number(kind: str, schema: dict[str, Any]) -> Node:
-    step = schema.get("multipleOf", 1 if kind == "integer" else None)
-    if step is not None and not (kind == "integer" and step == 1):
-        raise Unenforceable("'multipleOf' is not enforced")
-    low, above = _tighter(schema.get("minimum"), schema.get("exclusiveMinimum"), 1)
-    high, below = _tighter(schema.get("maximum"), schema.get("exclusiveMaximum"), -1)
-    if low is None and high is None:
-        return Reference(kind)
-    bounds = Bounds(low, high, above, below)
-    return bounds.integer() if kind == "integer" else bounds.number()
-
-
-def _tighter(inclusive: Any, exclusive: Any, sign: int) -> tuple[Fraction | None, bool]:
-    """Return the bound that counts, and whether it is itself left out."""
-    if exclusive is True:  # as before draft 6
-        return _fraction(inclusive), True
-    one = _fraction(inclusive)
-    other = _fraction(None if exclusive is False else exclusive)
-    if other is None or (one is not None and one * sign > other * sign):
-        return one, False
-    return other, True
-
-
-def _fraction(bound: Any) -> Fraction | None:
-    if bound is None:
-        return None
-    if isinstance(bound, bool) or not isinstance(bound, int | float):
-        raise Unenforceable("a bound of a number is not a number")
-    if abs(bound) > 1e300:
-        raise Unenforceable("a bound of a number is too large")
-    return Fraction(str(bound))
+    def _string(self, schema: dict[str, Any]) -> Node:
+        """Return the strings of a schema; those of a format are a rule, made once."""
+        name = schema.get("format")
+        if name not in FORMATS or not schema.keys().isdisjoint(_BESIDE_FORMAT):
+            return string_grammar(schema, self.work)
+        if name not in self._formats:
+            self._formats[name] = self.rule(string_grammar(schema, self.work))
+        return self._formats[name]

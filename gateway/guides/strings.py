@@ -6,8 +6,11 @@ from gateway.guides.errors import Unenforceable
 from gateway.guides.grammar import Characters, Node, Repeat, Sequence
 from gateway.guides.json_text import string_like, string_of
 from gateway.guides.regex import pattern_grammar
+from gateway.guides.work import Work
 
 MAX_LENGTH = 10_000
+_CHARS = 4
+"""Characters of a pattern that cost a unit to read."""
 
 _DATE = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])"
 _TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
@@ -29,17 +32,18 @@ FORMATS = {
 """The formats that are enforced; others only describe, which is all the standard asks for."""
 
 
-def string_grammar(schema: dict[str, Any]) -> Node:
+def string_grammar(schema: dict[str, Any], work: Work) -> Node:
     """Return the strings of a schema. Raises Unenforceable."""
     low, high = lengths(schema, "Length", MAX_LENGTH)
     pattern = schema.get("pattern")
     if pattern is None and schema.get("format") in FORMATS:
         pattern = FORMATS[schema["format"]]
     if pattern is None:
-        return string_of(low, high)
+        return work.leaf(string_of(low, high))
     if not isinstance(pattern, str):
         raise Unenforceable("'pattern' is a regular expression")
-    return string_like(_of_length(pattern_grammar(pattern), low, high))
+    work.charge(len(pattern) // _CHARS)
+    return work.leaf(string_like(_of_length(pattern_grammar(pattern), low, high)))
 
 
 def lengths(schema: dict[str, Any], what: str, limit: int) -> tuple[int, int | None]:

@@ -22,16 +22,16 @@ from gateway.reply import Reply, assistant
 
 
 async def chat_reply(task: ChatTask) -> Reply:
-    """Render the conversation and return the answer to come; nothing is generated yet.
+    """Compile, render and return the answer to come; nothing is generated yet.
 
     Raises RateLimited where limits do not let it come.
     """
-    model = task.model
+    model, guide = task.model, await task.draft.guide()
     prompt = await model.renderer.render_async(task.conversation, model.context("messages"))
     answer = Answer(task.spec, model.vocabulary)
     reply = Reply(
         assistant(model.engine, model.vocabulary),
-        task.draft.complete(prompt),
+        task.draft.complete(prompt, guide),
         answer,
         tells_prompt=task.spec.return_token_ids,
         lengths=model.lengths,

@@ -16,7 +16,7 @@ from gateway.openai.draft import (
     parse_stops,
     parse_stream_usage,
 )
-from gateway.openai.guides import parse_chat_guide
+from gateway.openai.guides import parse_chat_form
 from gateway.openai.messages import parse_conversation
 from gateway.openai.schemas import ChatCompletionRequest
 from gateway.openai.tools import needs_arguments, offered, parse_tool_choice, parse_tools
@@ -56,7 +56,7 @@ def parse_chat(body: ChatCompletionRequest, model: Model, strict: bool) -> ChatT
     is_legacy = bool(body.functions) and not body.tools
     is_parallel = body.parallel_tool_calls is not False and not is_legacy
     shown = offered(tools, choice)
-    form = parse_chat_guide(body, shown, choice, is_parallel, model)
+    form = parse_chat_form(body, shown, choice, is_parallel, model)
     spec = AnswerSpec(
         num_choices=body.n or 1,
         stops=parse_stops(body),
@@ -79,7 +79,7 @@ def parse_chat(body: ChatCompletionRequest, model: Model, strict: bool) -> ChatT
     return ChatTask(
         model=model,
         conversation=conversation,
-        draft=parse_draft(body, model, spec, form.guide, max_tokens, source="messages"),
+        draft=parse_draft(body, model, spec, form.form, max_tokens, source="messages"),
         spec=spec,
         is_stream=bool(body.stream),
         stream_usage=parse_stream_usage(body),

@@ -15,7 +15,7 @@ from gateway.openai.draft import (
     parse_stops,
     parse_stream_usage,
 )
-from gateway.openai.guides import parse_guide
+from gateway.openai.guides import parse_form
 from gateway.openai.schemas import CompletionRequest, TokenizeRequest
 from gateway.output.answer import AnswerSpec
 from gateway.prompt.renderer import Reading
@@ -78,12 +78,12 @@ def parse_completion(body: CompletionRequest, model: Model, strict: bool) -> Com
         logprobs=body.logprobs is not None or candidates > n,
         return_token_ids=bool(body.return_token_ids),
     )
-    guide = parse_guide(body, model)
+    form = parse_form(body, model)
     return CompletionTask(
         model=model,
         prompts=prompts,
         reading=parse_reading(body),
-        draft=parse_draft(body, model, spec, guide, body.max_tokens, source="prompt"),
+        draft=parse_draft(body, model, spec, form, body.max_tokens, source="prompt"),
         spec=spec,
         n=n,
         has_logprobs=body.logprobs is not None,

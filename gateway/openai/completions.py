@@ -21,16 +21,16 @@ from gateway.reply import Reply
 
 
 async def completion_replies(task: CompletionTask) -> list[Reply]:
-    """Render every prompt and return the answers to come; nothing is generated yet.
+    """Compile, render every prompt, return the answers to come; nothing is generated yet.
 
     Raises RateLimited where limits do not let them come.
     """
     is_silent = task.draft.max_tokens == 0
     engine = _Silence() if is_silent else task.model.engine
     lengths = None if is_silent else task.model.lengths
-    replies: list[Reply] = []
+    guide, replies = await task.draft.guide(), list[Reply]()
     for given in task.prompts:
-        generation = task.draft.complete(await task.render(given))
+        generation = task.draft.complete(await task.render(given), guide)
         answer, echo = Answer(task.spec, task.model.vocabulary), await task.echoed(given)
         replies.append(Reply(engine, generation, answer, echo=echo, lengths=lengths))
         if len(task.prompts) > 1:

@@ -8,6 +8,8 @@ import structlog
 from gateway.engine import Feature
 from gateway.errors import InvalidRequest, UnsupportedParameter
 from gateway.generation import Generation, Guide, Prompt
+from gateway.guides.compiler import COMPILER
+from gateway.guides.forms import Form
 from gateway.models import Model
 from gateway.openai.chunks import StreamUsage
 from gateway.openai.parameters import IGNORED, REFUSED, asks_for_nothing
@@ -24,15 +26,20 @@ log = structlog.get_logger(__name__)
 class Draft(msgspec.Struct, frozen=True):
     """A generation that lacks its prompt, and with it the room that is left for the answer.
 
-    `source` is the parameter the prompt comes from.
+    `source` is the parameter the prompt comes from; `form` is what the answer must follow.
     """
 
     generation: Generation
+    form: Form | None
     max_tokens: int | None
     max_model_len: int
     source: str
 
-    def complete(self, prompt: Prompt) -> Generation:
+    async def guide(self) -> Guide | None:
+        """Return the guide of the form. Raises InvalidRequest where no engine can follow it."""
+        return await COMPILER.guide(self.form) if self.form else None
+
+    def complete(self, prompt: Prompt, guide: Guide | None) -> Generation:
         """Return the generation. Raises ContextTooLong with both numbers."""
         if not prompt.token_ids:
             raise InvalidRequest("The prompt is empty.", param="prompt")
@@ -44,14 +51,14 @@ class Draft(msgspec.Struct, frozen=True):
                 f"{room} tokens.",
                 param="min_tokens",
             )
-        return msgspec.structs.replace(self.generation, prompt=prompt, max_tokens=room)
+        return msgspec.structs.replace(self.generation, prompt=prompt, max_tokens=room, guide=guide)
 
 
 def parse_draft(
     body: GenerationRequest,
     model: Model,
     spec: AnswerSpec,
-    guide: Guide | None,
+    form: Form | None,
     max_tokens: int | None,
     source: str,
 ) -> Draft:
@@ -70,12 +77,11 @@ def parse_draft(
         end_ids=parse_end_ids(body, model),
         bad_words=parse_bad_words(body, model),
         logit_bias=parse_logit_bias(body, model),
-        guide=guide,
         logprobs=spec.logprobs,
         lora=model.lora,
         streaming=bool(body.stream) or bool(spec.stops),
     )
-    return Draft(generation, max_tokens, model.max_model_len, source)
+    return Draft(generation, form, max_tokens, model.max_model_len, source)
 
 
 def parse_stops(body: GenerationRequest) -> tuple[str, ...]:

@@ -115,7 +115,9 @@ def parse_tool(tool: ToolDefinition, where: str) -> Tool:
         raise InvalidRequest(
             f"Tools of type {tool.type!r} are not supported: only 'function' is.", param=where
         )
-    return parse_function(tool.function or _flat_function(tool, where))
+    if tool.function:
+        return parse_function(tool.function, f"{where}.function")
+    return parse_function(_flat_function(tool, where), where)
 
 
 def _flat_function(tool: ToolDefinition, where: str) -> FunctionDefinition:
@@ -130,11 +132,12 @@ def _flat_function(tool: ToolDefinition, where: str) -> FunctionDefinition:
         ) from error
 
 
-def parse_function(function: FunctionDefinition) -> Tool:
+def parse_function(function: FunctionDefinition, where: str) -> Tool:
     """Return a tool for a function definition."""
     return Tool(
         name=function.name,
         description=function.description,
         parameters=function.parameters,
         strict=bool(function.strict),
+        param=f"{where}.parameters",
     )

@@ -16,7 +16,7 @@ MODES: dict[str, ToolChoice] = {"auto": Auto(), "none": NoTools(), "required": R
 def parse_tools(body: ConversationFields) -> tuple[Tool, ...]:
     """Return the tools a request declares. Raises InvalidRequest for two of one name."""
     tools = [parse_tool(tool, f"tools[{i}]") for i, tool in enumerate(body.tools or ())]
-    tools += [parse_function(function) for function in body.functions or ()]
+    tools += [parse_function(one, f"functions[{i}]") for i, one in enumerate(body.functions or ())]
     names = [tool.name for tool in tools]
     for i, name in enumerate(names):
         if name in names[:i]:

@@ -36,12 +36,13 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Tool(msgspec.Struct, frozen=True):
-    """A function the model may call: `parameters` is a JSON schema."""
+    """A function the model may call: `parameters` is a JSON schema, given as `param`."""
 
     name: str
     description: str | None = None
     parameters: Mapping[str, Any] | None = None
     strict: bool = False
+    param: str = "tools"
 
 
 class Conversation(msgspec.Struct, frozen=True):

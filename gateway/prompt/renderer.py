@@ -1,12 +1,13 @@
 """Conversations and raw text to prompts of token ids. Knows no template's form."""
 
+from array import array
 from collections.abc import Sequence
 
 import msgspec
 
 from gateway.errors import InvalidRequest
 from gateway.generation import Prompt
-from gateway.prompt.cache import TextCache
+from gateway.prompt.cache import text_cache
 from gateway.prompt.context import ANY_LENGTH, Context
 from gateway.prompt.conversation import Conversation, Message
 from gateway.prompt.pieces import ChatTemplate, Control, Piece, Text
@@ -59,7 +60,7 @@ class PromptRenderer:
     ) -> None:
         self.tokenizer = tokenizer
         self.template = template
-        self._cache = TextCache(cache_bytes)
+        self._cache = text_cache(cache_bytes)
         self._widths = widths or Unknown()
         self._lanes = Lanes("encode")
 
@@ -186,7 +187,7 @@ class PromptRenderer:
         if known is not None:
             return known
         token_ids = self.tokenizer.encode(text)
-        self._cache.put(text, token_ids)
+        self._cache.put(text, array("I", token_ids))
         return token_ids
 
 

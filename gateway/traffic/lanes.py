@@ -27,9 +27,9 @@ class Errand:
 class Lanes:
     """Threads for work that takes long: some for short pieces of it, as many for long ones."""
 
-    def __init__(self, name: str) -> None:
-        self._short = _Lane(name)
-        self._long = _Lane(f"{name}-long")
+    def __init__(self, name: str, threads: int = THREADS) -> None:
+        self._short = _Lane(name, threads)
+        self._long = _Lane(f"{name}-long", threads)
 
     async def run(self, num_bytes: int, work: Callable[[Errand], T]) -> T:
         """Return what `work` on so many bytes returns; given up when this is cancelled.
@@ -45,13 +45,13 @@ class Lanes:
 
 
 class _Lane:
-    def __init__(self, name: str) -> None:
-        self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix=name)
+    def __init__(self, name: str, threads: int) -> None:
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._num_held = 0
 
     async def run(self, work: Callable[[Errand], T]) -> T:
         if self._num_held >= MAX_WAITING:
-            raise Overloaded("Too many prompts wait to be read.", retry_after_s=1)
+            raise Overloaded("Too many requests wait to be read.", retry_after_s=1)
         errand = Errand()
         self._num_held += 1
         try:

@@ -60,6 +60,8 @@ MAX_SEQUENCES = 2**7
 MAX_CANDIDATES = 20
 MAX_CHOICES = 2**9
 """Sequences of one request: prompts times `n` or `best_of`."""
+MAX_HELD = 2**17
+"""Characters of an answer that are held back while it is open whether they are a call."""
 MAX_ECHO = 2**23
 """Characters that an answer repeats of prompts, in all its choices together."""
 

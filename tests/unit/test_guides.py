@@ -6,15 +6,18 @@ from typing import Any
 import pytest
 
 from gateway.errors import InvalidRequest
-from gateway.generation import Guide, GuideKind
-from gateway.guides.calls import guide_beside, guide_for
+from gateway.generation import GuideKind
+from gateway.guides.calls import call_form, form_beside
+from gateway.guides.compiler import GuideCompiler
 from gateway.guides.forms import (
-    choice_guide,
-    grammar_guide,
-    json_object_guide,
-    json_schema_guide,
-    regex_guide,
-    structured_outputs_guide,
+    Form,
+    Language,
+    choice_form,
+    grammar_form,
+    json_object_form,
+    json_schema_form,
+    regex_form,
+    structured_outputs_form,
 )
 from gateway.guides.schema import schema_grammar
 from gateway.output.tools.choice import Allowed, Auto, Named, NoTools, Required, ToolChoice
@@ -44,16 +47,25 @@ def call(name: str, **parameters: object) -> dict[str, object]:
     return {"name": name, "parameters": parameters}
 
 
+def bad(name: str, param: str) -> Tool:
+    return Tool(name, parameters={"properties": {"x": {"not": {}}}}, strict=True, param=param)
+
+
 WEATHER = call("weather", city="Paris")
 TREE = call("tree", value=1, next={"value": 2})
 NEST = call("nest", inner={"inner": {}})
 NOW = call("now")
 
 
-def allows(choice: ToolChoice, parallel: bool, answer: object) -> bool:
-    guide = guide_for(TOOLS, choice, parallel)
+def compiled(form: Form | None) -> str:
+    assert form is not None
+    guide = GuideCompiler().compile(form)
     assert guide is not None and guide.kind is GuideKind.EBNF_GRAMMAR
-    return Grammar(guide.text).accepts(json.dumps(answer))
+    return guide.text
+
+
+def allows(choice: ToolChoice, parallel: bool, answer: object) -> bool:
+    return Grammar(compiled(call_form(TOOLS, choice, parallel))).accepts(json.dumps(answer))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +123,7 @@ def test_anything_else_is_not_allowed(choice: ToolChoice, parallel: bool, answer
 
 @pytest.mark.parametrize("choice", [Auto(), NoTools(), Allowed(("now",))], ids=str)
 def test_a_model_that_may_write_text_has_no_guide(choice: ToolChoice) -> None:
-    assert guide_for(TOOLS, choice, parallel=True) is None
+    assert call_form(TOOLS, choice, parallel=True) is None
 
 
 @pytest.mark.parametrize(
@@ -122,36 +134,36 @@ def test_a_model_that_may_write_text_has_no_guide(choice: ToolChoice) -> None:
 def test_the_tool_whose_parameters_cannot_be_enforced_is_named(
     choice: ToolChoice, param: str
 ) -> None:
-    tools = (Tool("a", parameters=CITY), Tool("b", parameters={"properties": {"x": {"not": {}}}}))
+    tools = (Tool("a", parameters=CITY), bad("b", "tools[1].function.parameters"))
 
     with pytest.raises(InvalidRequest, match="'not' is not enforced") as refusal:
-        guide_for(tools, choice, parallel=False)
+        compiled(call_form(tools, choice, parallel=False))
 
     assert refusal.value.param == param
 
 
 @pytest.mark.parametrize(
-    ("guide", "expected"),
+    ("form", "expected"),
     [
-        (json_object_guide(), schema_grammar({"type": "object"})),
-        (json_schema_guide({"const": 1}, "p"), 'root ::= "1"'),
-        (json_schema_guide('{"const": 1}', "p"), 'root ::= "1"'),
-        (regex_guide("a+|[b-c]", "p"), "root ::= [a]+ | [b-c]"),
-        (grammar_guide('root ::= "a"', "p"), 'root ::= "a"'),
+        (json_object_form(), schema_grammar({"type": "object"})),
+        (json_schema_form({"const": 1}, "p"), 'root ::= "1"'),
+        (json_schema_form('{"const": 1}', "p"), 'root ::= "1"'),
+        (regex_form("a+|[b-c]", "p"), "root ::= [a]+ | [b-c]"),
+        (grammar_form('root ::= "a"', "p"), 'root ::= "a"'),
         (
-            choice_guide(["yes", 'a "b"\\\n\b', "é"], "p"),
+            choice_form(["yes", 'a "b"\\\n\b', "é"], "p"),
             'root ::= "yes" | "a \\"b\\"\\\\\\n\\u0008" | "é"',
         ),
-        (structured_outputs_guide({"regex": "a"}, "s"), "root ::= [a]"),
-        (structured_outputs_guide({"json": {"const": 1}}, "s"), 'root ::= "1"'),
+        (structured_outputs_form({"regex": "a"}, "s"), "root ::= [a]"),
+        (structured_outputs_form({"json": {"const": 1}}, "s"), 'root ::= "1"'),
         (
-            structured_outputs_guide({"json_object": True, "json": None}, "s"),
+            structured_outputs_form({"json_object": True, "json": None}, "s"),
             schema_grammar({"type": "object"}),
         ),
     ],
 )
-def test_what_is_asked_for_becomes_a_grammar(guide: Guide, expected: str) -> None:
-    assert guide == Guide(GuideKind.EBNF_GRAMMAR, expected)
+def test_what_is_asked_for_becomes_a_grammar(form: Form, expected: str) -> None:
+    assert compiled(form) == expected
 
 
 @pytest.mark.parametrize(
@@ -181,7 +193,7 @@ def test_what_no_engine_could_follow_is_refused_by_name(
     name: str, value: object, param: str, message: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=message) as refusal:
-        structured_outputs_guide({name: value}, "s")
+        compiled(structured_outputs_form({name: value}, "s"))
 
     assert refusal.value.param == param
 
@@ -189,7 +201,7 @@ def test_what_no_engine_could_follow_is_refused_by_name(
 @pytest.mark.parametrize("given", [{}, {"json": {}, "regex": "a"}], ids=["none", "two"])
 def test_structured_outputs_name_exactly_one_constraint(given: dict[str, object]) -> None:
     with pytest.raises(InvalidRequest, match="must have exactly one of"):
-        structured_outputs_guide(given, "structured_outputs")
+        structured_outputs_form(given, "structured_outputs")
 
 
 NODES = {"$ref": "#/$defs/node", "$defs": {"node": NODE}}
@@ -210,25 +222,24 @@ NODES = {"$ref": "#/$defs/node", "$defs": {"node": NODE}}
 def test_an_answer_beside_tools_is_a_call_or_has_its_form(
     answer: object, valid: bool, parallel: bool
 ) -> None:
-    guide = guide_beside(TOOLS, json_schema_guide(NODES, "response_format"), parallel)
+    form = form_beside(TOOLS, json_schema_form(NODES, "response_format"), parallel)
 
-    assert guide is not None
-    grammar = Grammar(guide.text)
+    grammar = Grammar(compiled(form))
     assert grammar.accepts(json.dumps(answer)) is valid
     assert grammar.accepts(json.dumps([WEATHER, NOW])) is parallel
 
 
-@pytest.mark.parametrize("guide", [regex_guide("a", "p"), choice_guide(["a"], "p")])
-def test_a_form_that_is_not_json_leaves_no_room_for_a_call(guide: Guide) -> None:
-    assert guide_beside(TOOLS, guide, True) is None
+@pytest.mark.parametrize("form", [regex_form("a", "p"), choice_form(["a"], "p")])
+def test_a_form_that_is_not_json_leaves_no_room_for_a_call(form: Form) -> None:
+    assert form_beside(TOOLS, form, True) is None
 
 
 def test_a_form_nested_beyond_reason_is_refused_by_name() -> None:
     depth = 1000
     schema = '{"not":' * depth + "{}" + "}" * depth
-    guide = Guide(GuideKind.JSON_SCHEMA, schema, "guided_json", schema=schema)
+    form = Form(Language.SCHEMA, schema.encode(), "guided_json", "guided_json")
 
     with pytest.raises(InvalidRequest) as refusal:
-        guide_beside(TOOLS, guide, True)
+        form_beside(TOOLS, form, True)
 
     assert refusal.value.param == "guided_json"

@@ -55,6 +55,12 @@ def test_grammars_are_read_as_they_are_meant(grammar: str, texts: list[str]) -> 
         ('root ::= (= "a") "a"', "is not expected"),
         ('root ::= TagDispatch(("a", b))\nb ::= "x"', "is not expected|no rule"),
         ("root ::= " + "(" * 20_000, "nested deeper than"),
+        ('root ::= root "a" | "b"', "'root' can begin with itself"),
+        ('root ::= a\na ::= b? c* a | "2"\nb ::= ""\nc ::= "c"', "'a' can begin with itself"),
+        ('root ::= a\na ::= (b | "1") "2"\nb ::= "" a "3"', "'[ab]' can begin with itself"),
+        ('root ::= "\x00"', "is not expected"),
+        ("root ::= [\x1b]", "is not expected"),
+        ('root ::= "a" # \x00', "is not expected"),
     ],
 )
 def test_grammars_that_engines_cannot_take_are_refused(grammar: str, reason: str) -> None:
@@ -105,6 +111,7 @@ def test_patterns_mean_what_they_mean_to_others(pattern: str, text: str) -> None
         ("a{x}", "of the form"),
         ("a**", "repeated"),
         ("[]", "empty"),
+        (r"[^\w\W]", "leaves none"),
         ("(?=a)b", "no looking around"),
         ("(?<!a)b", "no looking around"),
         ("(?i)a", "no flags"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.output.tools.events import CallArguments, CallBegin, CallEnd, Text, ToolEvent
 from gateway.output.tools.parsers import PARSERS, default_parser_for
+from gateway.traffic.size import MAX_HELD
 from tests.steps import growth
 from tests.unit.splitting import pieces
 
@@ -260,3 +261,29 @@ def test_cost_is_linear_in_the_length_of_the_text(format_name: str) -> None:
 
     assert isinstance(reading(1000)()[-1], CallEnd)
     assert growth(reading, 10_000, 100_000) < 10.5
+
+
+HELD = {
+    "arguments before the name": ("json", '{"parameters": {"a": "', "x"),
+    "arguments as a string": ("json", '{"name": "get", "parameters": "', "x"),
+    "white space": ("json", "", " "),
+    "a list without end": ("hermes", '<tool_call>{"arguments": {"a": [', '"b",'),
+    "a value of Python": ("llama3_pythonic", "[get(a='", "x"),
+    "a second value of Python": ("llama3_pythonic", "[get(a=1, b='", "x"),
+}
+
+
+@pytest.mark.parametrize(("format_name", "head", "unit"), HELD.values(), ids=HELD)
+def test_no_more_is_held_back_than_may_be(format_name: str, head: str, unit: str) -> None:
+    parser = PARSERS[format_name](NAMES)
+    piece = unit * (4096 // len(unit))
+
+    events = parser.push(head)
+    for _ in range(2 * MAX_HELD // len(piece)):
+        events += parser.push(piece)
+    told = sum(len(event.text) for event in events if isinstance(event, Text))
+    after = parser.push(piece)
+
+    assert told > MAX_HELD
+    assert after == [Text(piece)]
+    assert parser.push("end")[-1] == Text("end")

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import threading
+from array import array
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from functools import cached_property
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 
 from gateway.errors import ContextTooLong, InvalidRequest
 from gateway.output.vocabulary import Vocabulary
-from gateway.prompt.cache import TextCache
+from gateway.prompt.cache import text_cache
 from gateway.prompt.context import Context, check_context
 from gateway.prompt.conversation import Conversation, Message, Role, Tool
 from gateway.prompt.renderer import PromptRenderer, Reading
@@ -197,12 +198,12 @@ def test_schemas_nested_too_deeply_are_refused(llama3: Tokenizer, name: str) -> 
 
 
 def test_a_cache_keeps_to_its_bytes_and_drops_what_was_unused_for_longest() -> None:
-    cache = TextCache(1500)
+    cache = text_cache(1500)
     for text in ("a", "b", "c"):
-        cache.put(text, [1])
+        cache.put(text, array("I", [1]))
     cache.get("a")
     for text in "defg":
-        cache.put(text, list(range(20)))
+        cache.put(text, array("I", range(20)))
         cache.get("a")
 
     assert cache.size_bytes <= 1500
@@ -212,21 +213,21 @@ def test_a_cache_keeps_to_its_bytes_and_drops_what_was_unused_for_longest() -> N
 
 
 def test_a_cache_does_not_take_what_exceeds_it() -> None:
-    cache = TextCache(1500)
-    cache.put("a", [1])
+    cache = text_cache(1500)
+    cache.put("a", array("I", [1]))
 
-    cache.put("long", list(range(1000)))
+    cache.put("long", array("I", range(1000)))
 
     assert "long" not in cache
     assert "a" in cache
 
 
 def test_a_text_put_twice_counts_once() -> None:
-    cache = TextCache(1500)
-    cache.put("a", [1])
+    cache = text_cache(1500)
+    cache.put("a", array("I", [1]))
     size = cache.size_bytes
 
-    cache.put("a", [1])
+    cache.put("a", array("I", [1]))
 
     assert cache.size_bytes == size
 

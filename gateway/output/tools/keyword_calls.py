@@ -82,7 +82,7 @@ class KeywordCallParser(CallParser):
 
     def _break_off(self, num_arguments: int) -> Reading[bool]:
         """Drop what the end of the text leaves of an argument."""
-        if num_arguments and not (yield from self._reader.peek()):
+        if num_arguments and not (yield from self._reader.peek()) and self._reader.is_closed:
             self._reader.take()
         return False
 

@@ -23,7 +23,8 @@ class CallParser(ABC):
 
     A call stands by itself at the start, after another, or where a line begins. Only calls of the
     tools named `names` count; all other text is content. A call that breaks off stays as it was
-    streamed, and what follows is content. With `keep_markers` a control token that announced no
+    streamed, and what follows is content; so does one of which more would have to be held back
+    than may be. With `keep_markers` a control token that announced no
     call is content, else it is dropped.
     """
 
@@ -107,9 +108,9 @@ class CallParser(ABC):
             if between or begins_line:
                 yield from self._reader.run(_SEPARATORS if self._num_calls else SPACE)
             char = yield from self._reader.peek()
-            if not char:
+            if not char and self._reader.is_closed:
                 break
-            between = yield from self._attempt(char, between or begins_line)
+            between = bool(char) and (yield from self._attempt(char, between or begins_line))
             begins_line = not between and (yield from self._read_content())
         if not (between and self._num_calls):
             self._add(Text, self._reader.take())

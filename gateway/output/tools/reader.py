@@ -4,6 +4,8 @@ import re
 from collections.abc import Generator, Iterable
 from typing import TypeVar
 
+from gateway.traffic.size import MAX_HELD
+
 T = TypeVar("T")
 Reading = Generator[None, None, T]
 """A step of reading: it yields where the text so far ends, and returns what it read."""
@@ -12,35 +14,39 @@ Reading = Generator[None, None, T]
 class Reader:
     """The text fed so far, a position in it, and what was read since it was last taken.
 
-    More may be fed only when everything before is read: at a `yield`.
+    More may be fed only when everything before is read: at a `yield`. Where `MAX_HELD` characters
+    were read and not taken, the text is over until they are.
     """
 
     def __init__(self) -> None:
         self._piece = ""
         self._position = 0
         self._kept: list[str] = []
+        self._num_kept = 0
         self._from = 0
-        self._closed = False
+        self.is_closed = False
 
     def feed(self, text: str) -> None:
-        self._kept.append(self._piece[self._from :])
+        self._keep(self._piece[self._from :])
         self._piece, self._position, self._from = text, 0, 0
 
     def close(self) -> None:
         """Say that the text is over: nothing yields from here on."""
-        self._closed = True
+        self.is_closed = True
 
     def take(self) -> str:
         """Return what was read since the last time, once."""
         self._kept.append(self._piece[self._from : self._position])
         text = "".join(self._kept)
         self._kept.clear()
+        self._num_kept = 0
         self._from = self._position
         return text
 
     def give_back(self, text: str) -> None:
         """Undo a `take`: `text` comes before what was read since."""
         self._kept.insert(0, text)
+        self._num_kept += len(text)
 
     def skip(self) -> None:
         """Read the character that `peek` returned."""
@@ -48,24 +54,32 @@ class Reader:
 
     def replace(self, text: str) -> None:
         """Read the character that `peek` returned as if it were `text`."""
-        self._kept += (self._piece[self._from : self._position], text)
+        self._keep(self._piece[self._from : self._position])
+        self._keep(text)
         self._position += 1
         self._from = self._position
 
     def peek(self) -> Reading[str]:
         """Return the next character without reading it; empty where the text is over."""
         while self._position == len(self._piece):
-            if self._closed:
+            if self._is_over():
                 return ""
             yield
         return self._piece[self._position]
+
+    def _keep(self, text: str) -> None:
+        self._kept.append(text)
+        self._num_kept += len(text)
+
+    def _is_over(self) -> bool:
+        return self.is_closed or self._num_kept > MAX_HELD
 
     def run(self, pattern: re.Pattern[str]) -> Reading[None]:
         """Read as long as the characters match `pattern`, one class of characters, starred."""
         while True:
             found = pattern.match(self._piece, self._position)
             self._position = found.end() if found else self._position
-            if self._closed or self._position < len(self._piece):
+            if self._position < len(self._piece) or self._is_over():
                 return
             yield
 
