@@ -8,7 +8,7 @@ import msgspec
 import structlog
 from tritonclient.grpc import service_pb2 as pb
 
-from gateway.errors import EngineFailure, GatewayError, InvalidGuide
+from gateway.errors import EngineFailure, EngineUnavailable, GatewayError, InvalidGuide
 from gateway.generation import Generation
 from gateway.telemetry.metrics import REPLICA_EVENTS
 from gateway.triton.channel import Batches, StreamCall
@@ -51,8 +51,12 @@ class EngineRequest(msgspec.Struct, frozen=True):
 
     def _error(self, message: str) -> GatewayError:
         error = error_from_message(message, self.id)
-        if isinstance(error, InvalidGuide) and self.guide_source:
-            error.param = self.guide_source
+        if not isinstance(error, InvalidGuide):
+            return error
+        if self.guide_source is None:
+            log.error("ended_by_another", engine_request_id=self.id, engine_message=message)
+            return EngineUnavailable("The engine ended all its requests.", retry_after_s=1)
+        error.param = self.guide_source
         return error
 
     def cut_short(self) -> EngineFailure:

@@ -83,10 +83,17 @@ def _unavailable(_: re.Match[str]) -> GatewayError:
     return EngineUnavailable("The engine is not ready.", retry_after_s=5)
 
 
+# Where in xgrammar a guide was at fault: `[12:05:04] /project/cpp/regex_converter.cc:73: `.
+_XGRAMMAR = r"\[[\d:]+\] \S*(?:grammar|regex|schema|structural)\w*\.cc:\d+: "
+
 MESSAGES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], GatewayError]], ...] = (
     (re.compile(r"unsupported tensor '(\w+)': at most (\d+)"), _above_limit),
     (re.compile(r"unsupported tensor '(\w+)'"), _unsupported),
     (re.compile(r"invalid guide: (.*)", re.DOTALL), _invalid_guide),
+    # TensorRT-LLM: executorImpl.cpp's forwardAsync tells every request in flight what xgrammar
+    # raised for one; py_executor's guided decoder tells that one alone.
+    (re.compile(rf"in forwardAsync function: {_XGRAMMAR}([^\n]*)"), _invalid_guide),
+    (re.compile(rf"Guided decoding error: (?!internal)(?:{_XGRAMMAR})?([^\n]*)"), _invalid_guide),
     (re.compile(r"Prompt length \((\d+)\) exceeds maximum input length \((\d+)\)"), _context),
     (re.compile(r"Exceeds maximum queue size|Maximum queue size of", re.IGNORECASE), _overloaded),
     (re.compile(r"LoRA task \d+ not found in cache", re.IGNORECASE), _adapter_not_held),

@@ -2,6 +2,7 @@ import socket
 
 import grpc
 import pytest
+from tritonclient.grpc import service_pb2 as pb
 
 from gateway.errors import (
     ContextTooLong,
@@ -13,6 +14,7 @@ from gateway.errors import (
     Overloaded,
     UnsupportedParameter,
 )
+from gateway.triton.call import EngineRequest
 from gateway.triton.channel import Channel
 from gateway.triton.deployment import read_deployment
 from gateway.triton.errors import error_from_message, error_from_status
@@ -52,6 +54,65 @@ def test_an_engine_message_becomes_the_error_it_means(
 
     assert type(result) is error
     assert result.param == param
+
+
+# executorImpl.cpp: Executor::Impl::forwardAsync, within model_instance_state.cc's words.
+ENDED = (
+    "Executor failed process requestId 7 due to the following error: Encountered an error in "
+    "forwardAsync function: "
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        # xgrammar: EBNFParser::ReportParseError, RegexConverter::RaiseError.
+        (
+            f"{ENDED}[12:05:04] /project/cpp/grammar_parser.cc:88: EBNF parser error at line 1, "
+            'column 10: Rule "a" is not defined',
+            'EBNF parser error at line 1, column 10: Rule "a" is not defined',
+        ),
+        (
+            f"{ENDED}[12:05:04] /project/cpp/regex_converter.cc:73: Regex parsing error at "
+            "position 4: The parenthesis is not closed.\n1  0x7f3a tensorrt_llm::throwRuntimeError",
+            "Regex parsing error at position 4: The parenthesis is not closed.",
+        ),
+        # grammar_compiler.py: format_guided_error, compile_timeout_message.
+        (
+            "Guided decoding error: [12:05:04] /project/cpp/json_schema_converter.cc:9: Odd",
+            "Odd",
+        ),
+        (
+            "Guided decoding error: grammar compilation did not finish within 30s.",
+            "grammar compilation did not finish within 30s.",
+        ),
+    ],
+    ids=["C++ grammar", "C++ regex", "PyTorch", "PyTorch's time limit"],
+)
+def test_what_tensorrt_llm_says_of_a_guide_is_the_fault_of_whoever_gave_one(
+    message: str, told: str
+) -> None:
+    answer = pb.ModelStreamInferResponse(error_message=message).SerializeToString()
+
+    with pytest.raises(InvalidGuide) as guided:
+        EngineRequest("an-id", "guided_grammar").parse(answer)
+    with pytest.raises(EngineUnavailable) as beside:
+        EngineRequest("an-id").parse(answer)
+
+    assert guided.value.param == "guided_grammar"
+    assert guided.value.message == f"The engine cannot compile this grammar: {told}"
+    assert beside.value.retry_after_s == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        f"{ENDED}[TensorRT-LLM][ERROR] Assertion failed: mNextBlocks.empty()",
+        "Guided decoding error: internal error in fetch_batch: list index out of range",
+    ],
+)
+def test_other_failures_of_an_engine_are_nobody_s_guide(message: str) -> None:
+    assert type(error_from_message(message, "an-id")) is EngineFailure
 
 
 def test_a_number_above_what_the_engine_can_do_is_told_with_its_limit() -> None:
