@@ -1,8 +1,9 @@
 """A guide that no engine could follow is refused by name, over both wires, and goes no further."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from google.protobuf.descriptor import Descriptor
 
 from gateway.client.errors import CallFailed
 from gateway.rpc.paths import field_path
@@ -41,7 +42,7 @@ async def test_every_bad_guide_is_invalid_over_grpc_with_the_path_of_its_field()
             with pytest.raises(CallFailed) as refusal:
                 await rpc.chat(chat_request(body(guide)))
             told[guide.name] = refusal.value
-    request = ChatCompletionRequest.DESCRIPTOR
+    request = cast(Descriptor, ChatCompletionRequest.DESCRIPTOR)
 
     assert len(typed) >= 30
     assert {name: list(error.fields) for name, error in told.items()} == {
