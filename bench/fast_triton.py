@@ -67,10 +67,11 @@ class MockTriton:
         else:
             peer.answer_once(stream_id, UNARY[name])
 
-    async def serve(self, port: int) -> None:
-        """Serve on loopback until cancelled."""
+    async def serve(self, port: int, num_addresses: int = 1) -> None:
+        """Serve on so many addresses of loopback, 127.0.0.1 and on, until cancelled."""
         loop = asyncio.get_running_loop()
-        await loop.create_server(lambda: Peer(self.answer), "127.0.0.1", port)
+        hosts = [f"127.0.0.{number}" for number in range(1, num_addresses + 1)]
+        await loop.create_server(lambda: Peer(self.answer), hosts, port)
         due = loop.time()
         while True:
             due += self._pace_s
@@ -93,8 +94,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--pace-ms", type=float, default=20)
+    parser.add_argument("--addresses", type=int, default=1)
     options = parser.parse_args()
-    uvloop.run(MockTriton(options.pace_ms / 1000).serve(options.port))
+    uvloop.run(MockTriton(options.pace_ms / 1000).serve(options.port, options.addresses))
 
 
 if __name__ == "__main__":

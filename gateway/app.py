@@ -34,21 +34,26 @@ def create_app(
     for keys that cannot be read, where no `reception` is given that has.
     """
     reception = reception or Reception.of(settings)
-    app = Application(
+    app = create_bare_app(
         settings,
         reception,
-        title="Triton OpenAI gateway",
-        version=__version__,
         lifespan=_lifespan(connect),
         openapi_url="/openapi.json",
     )
-    app.add_exception_handler(GatewayError, on_gateway_error)
-    app.add_exception_handler(HTTPException, on_http_exception)
-    app.add_exception_handler(ClientGone, on_client_gone)
     add_openai_routes(app, settings, models)
     app.include_router(health_routes(models))
     app.include_router(admin_routes(reception))
     app.include_router(metrics_routes(settings.workers))
+    return app
+
+
+def create_bare_app(settings: Settings, reception: Reception, **options: Any) -> Application:
+    """Return an application without routes, which lets in and refuses as the gateway does."""
+    title, told = "Triton OpenAI gateway", {"openapi_url": None, **options}
+    app = Application(settings, reception, title=title, version=__version__, **told)
+    app.add_exception_handler(GatewayError, on_gateway_error)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(ClientGone, on_client_gone)
     return app
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from gateway.admin_cli import drain, reload, replicas, undrain
 from gateway.bench.cli import bench
 from gateway.keys_cli import keys
 from gateway.usage_cli import usage
@@ -157,6 +158,14 @@ def serve(
     http_port: HttpPort = None,
     grpc_port: GrpcPort = None,
     workers: Workers = None,
+    wait_s: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            show_default="0, never",
+            help="Give up, with status 1, after so many seconds in which no model serves.",
+        ),
+    ] = None,
     keys_file: Keys = None,
     is_open: Open = False,
     redis: Annotated[
@@ -188,11 +197,12 @@ def serve(
             grpc_port=grpc_port,
             workers=workers,
             redis=redis,
+            wait_s=wait_s,
             keys_file=keys_file,
             open=is_open or None,
         )
         if models is not None:
-            launch(settings, load_models_file(models).models)
+            launch(settings, load_models_file(models).models, models)
         elif tokenizer is not None:
             one = one_model(
                 id=model_id or name_of(tokenizer),
@@ -243,6 +253,10 @@ def render(
 app.command()(bench)
 app.command()(usage)
 app.add_typer(keys, name="keys")
+app.command()(replicas)
+app.command()(drain)
+app.command()(undrain)
+app.command()(reload)
 
 
 def _fail(error: Exception) -> NoReturn:

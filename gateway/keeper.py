@@ -24,14 +24,16 @@ class Keeper:
 
     def __init__(self, models: Models, blueprint: Blueprint) -> None:
         self.blueprint = blueprint
+        self.offered = asyncio.Event()
         self.replicas = Replicas(blueprint.settings.triton.policy)
         self._models = models
         self._discovery = blueprint.discovery()
         self._monitors: dict[str, Monitor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
+        self._finding: asyncio.Task[None] | None = None
         self._offered: tuple[object, ...] = ()
-        self._is_running = False
+        self._is_running = self._is_giving_way = False
         models.expect(blueprint.names, "Its Triton has not been probed yet.")
 
     async def start(self) -> None:
@@ -60,17 +62,30 @@ class Keeper:
         self.replicas.on_change = self._offer
         for address, monitor in self._monitors.items():
             self._watch(address, monitor)
-        returns = asyncio.ensure_future(self._let_back())
+        self._finding = asyncio.ensure_future(self._find())
         try:
-            async for addresses in self._discovery.addresses():
-                self._take(addresses)
-            await asyncio.Event().wait()
+            while True:
+                await asyncio.sleep(RETURNS_LOOK_S)
+                self.replicas.note_returns()
         finally:
             self._is_running = False
-            tasks = [returns, *self._tasks.values(), *self._leaving]
+            tasks = [self._finding, *self._tasks.values(), *self._leaving]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def move(self, blueprint: Blueprint) -> None:
+        """Look for the replicas elsewhere; nothing else in the blueprint differs."""
+        self.blueprint = blueprint
+        self._discovery = blueprint.discovery()
+        if self._finding:
+            self._finding.cancel()
+            self._finding = asyncio.ensure_future(self._find())
+
+    def give_way(self) -> None:
+        """Offer no more: another keeper does, or nobody."""
+        self.replicas.on_change = lambda: None
+        self._is_giving_way = True
 
     async def close(self) -> None:
         """Let go of the Tritons; what runs on them is cancelled."""
@@ -119,10 +134,9 @@ class Keeper:
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
 
-    async def _let_back(self) -> None:
-        while True:
-            await asyncio.sleep(RETURNS_LOOK_S)
-            self.replicas.note_returns()
+    async def _find(self) -> None:
+        async for addresses in self._discovery.addresses():
+            self._take(addresses)
 
     def _offer(self) -> None:
         """Put into service what the replicas have in common now, if that is news."""
@@ -132,12 +146,13 @@ class Keeper:
             self._models.expect(blueprint.names, reason)
             return
         offer = (replicas.version, replicas.features, replicas.max_model_len)
-        if reason or offer == self._offered:
+        if reason or offer == self._offered or self._is_giving_way:
             return
         self._offered = offer
         engine = engine_of(replicas, blueprint.served_with)
         for model in blueprint.models(engine):
             self._models.add(model)
+        self.offered.set()
         log.info(
             "model_ready",
             model=blueprint.settings.id,
@@ -155,27 +170,3 @@ async def _leave(replica: Replica, monitoring: asyncio.Task[None] | None) -> Non
         if monitoring:
             monitoring.cancel()
         await replica.channel.close()
-
-
-async def start_keepers(models: Models, blueprints: Sequence[Blueprint]) -> list[Keeper]:
-    """Put the models whose Triton answers into service; return the keepers of all.
-
-    Raises ContractMismatch for a Triton that answers, but with a contract that cannot be used.
-    """
-    keepers = [Keeper(models, blueprint) for blueprint in blueprints]
-    try:
-        await asyncio.gather(*(keeper.start() for keeper in keepers))
-    except BaseException:
-        await asyncio.gather(*(keeper.close() for keeper in keepers))
-        raise
-    return keepers
-
-
-async def run_keepers(keepers: Sequence[Keeper]) -> None:
-    """Keep models in service until cancelled; answers that still run then go on."""
-    await asyncio.gather(*(keeper.run() for keeper in keepers))
-
-
-async def keep_models(models: Models, blueprints: Sequence[Blueprint]) -> None:
-    """Put models into service as their Tritons answer, and keep them there until cancelled."""
-    await run_keepers([Keeper(models, blueprint) for blueprint in blueprints])

@@ -3,13 +3,16 @@
 import gc
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from gateway.settings import ModelSettings, Settings
 from gateway.telemetry.folder import metrics_folder
 
 
-def launch(settings: Settings, model_settings: Sequence[ModelSettings]) -> None:
-    """Import the server and serve these models until a signal says stop.
+def launch(
+    settings: Settings, model_settings: Sequence[ModelSettings], models_file: Path | None = None
+) -> None:
+    """Import the server and serve these models, of a file if they are, until a signal says stop.
 
     Raises SettingsError and WorkersFailed, as `serve.run` does.
     """
@@ -21,4 +24,4 @@ def launch(settings: Settings, model_settings: Sequence[ModelSettings]) -> None:
     with metrics_folder(settings.workers):
         from gateway.serve import run
 
-        run(settings, model_settings)
+        run(settings, model_settings, models_file)

@@ -114,7 +114,14 @@ class Models:
     def expect(self, names: Iterable[str], reason: str) -> None:
         """Remember why the model of these names cannot serve yet."""
         for name in names:
-            self._waiting[name] = reason
+            if name not in self._by_name:
+                self._waiting[name] = reason
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Let no more requests find these names; answers under way go on."""
+        for name in names:
+            self._by_name.pop(name, None)
+            self._waiting.pop(name, None)
 
     def shown(self) -> list[Model]:
         """Return the models that the caller may use."""

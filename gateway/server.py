@@ -88,7 +88,8 @@ async def serve(
 ) -> None:
     """Serve until SIGINT or SIGTERM, then let running answers finish for `drain_s` seconds.
 
-    `alongside` runs while the server does, and is cancelled with it.
+    `alongside` runs while the server does, and is cancelled with it; what it raises ends the
+    server, and is raised here.
     """
     config = http_config(app, settings, error_response)
     await rpc.start()
@@ -96,9 +97,11 @@ async def serve(
     gc.set_threshold(GC_THRESHOLD)
     gc.enable()
     companions = [asyncio.ensure_future(watch_open_files()), asyncio.ensure_future(keep_trimmed())]
-    if alongside:
-        companions.append(asyncio.ensure_future(alongside()))
     server = HttpServer(config, app.under_way, settings.drain_s, rpc.stop)
+    beside = asyncio.ensure_future(alongside()) if alongside else None
+    if beside:
+        companions.append(beside)
+        beside.add_done_callback(lambda done: _stop_if_failed(server, done))
     try:
         async with app.reception.open(settings, models):
             await server.serve(sockets=[listener])
@@ -107,3 +110,10 @@ async def serve(
         for companion in companions:
             companion.cancel()
         await asyncio.gather(*companions, return_exceptions=True)
+    if beside and not beside.cancelled() and (failure := beside.exception()):
+        raise failure
+
+
+def _stop_if_failed(server: HttpServer, done: "asyncio.Future[None]") -> None:
+    if not done.cancelled() and done.exception():
+        server.should_exit = True

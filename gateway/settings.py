@@ -52,6 +52,17 @@ class Settings(BaseSettings):
         1024, gt=0, description="gRPC connections at once, of each process."
     )
 
+    admin_host: str = Field(
+        default="127.0.0.1",
+        description="Address to bind for `/admin`, which has a port of its own.",
+    )
+    admin_port: int = Field(
+        8082,
+        ge=0,
+        lt=65532,
+        description="Port of `/admin`, the next ones of further workers; 0: none.",
+    )
+
     # Who gets in
     keys_file: Path | None = Field(
         None, description="YAML file of keys, which `gateway keys` writes; callers need one then."
@@ -98,6 +109,10 @@ class Settings(BaseSettings):
 
     # How many serve
     workers: int = Field(1, ge=1, description="Processes of `gateway serve` that share its ports.")
+
+    wait_s: float = Field(
+        0, ge=0, description="Seconds after which to give up where no model serves; 0 is never."
+    )
 
     # What it accepts
     max_body_bytes: int = Field(8 * 2**20, gt=0, description="Largest request body.")

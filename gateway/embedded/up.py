@@ -31,7 +31,7 @@ from gateway.embedded.platform import PlatformUnsupported
 from gateway.embedded.tritonserver import Ports, TritonFailed, TritonServer
 from gateway.embedded.watch import Watch
 from gateway.errors import EngineUnavailable
-from gateway.keeper import keep_models
+from gateway.keepers import keep_models
 from gateway.memory import set_limits
 from gateway.models import Models
 from gateway.reception import Reception

@@ -4,6 +4,7 @@ Costs a few microseconds for 64 replicas: each is looked at once, and its work i
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Literal
 
 from gateway.triton.work import Load, Work
@@ -18,31 +19,26 @@ MAX_IMBALANCE = 2.0
 
 def round_robin(loads: Sequence[Load], work: Work, reuse: Mapping[int, int]) -> Load:
     """Return the one that was chosen least lately."""
-    return min(loads, key=_turn)
+    return min(loads, key=_TURN)
 
 
 def least_work(loads: Sequence[Load], work: Work, reuse: Mapping[int, int]) -> Load:
     """Return the one that would have answered first: work ahead, less what it need not read."""
-    best, least = loads[0], None
-    for load in loads:
-        ahead_s = load.ahead_s
-        if reuse and load.life in reuse:
-            ahead_s -= _saved_s(load, reuse[load.life])
-        score = (ahead_s, load.turn)
-        if least is None or score < least:
-            best, least = load, score
-    return best
+    least = min(loads, key=_AHEAD)
+    if not reuse:
+        return least
+    holders = [load for load in loads if load.life in reuse]
+    return min([least, *holders], key=lambda load: _ahead_of(load, reuse))
 
 
 def prefix(loads: Sequence[Load], work: Work, reuse: Mapping[int, int]) -> Load:
     """Return the one that holds most of the prompt, unless it has far more work than the least."""
-    least = least_work(loads, work, {})
-    holders = [load for load in loads if load.life in reuse]
-    if not holders:
+    least = min(loads, key=_AHEAD)
+    if not reuse:
         return least
     own_s = least.seconds(work.prompt_tokens, min(work.max_tokens, _TYPICAL_TOKENS))
     bound_s = MAX_IMBALANCE * (least.ahead_s + own_s) - own_s
-    held = [load for load in holders if load.ahead_s <= bound_s]
+    held = [load for load in loads if load.life in reuse and load.ahead_s <= bound_s]
     return max(held, key=lambda load: _worth(load, reuse), default=least)
 
 
@@ -53,15 +49,13 @@ POLICIES: Mapping[PolicyName, Policy] = {
 }
 
 _TYPICAL_TOKENS = 128
+_TURN, _AHEAD = attrgetter("turn"), attrgetter("ahead_s")
 
 
-def _turn(load: Load) -> int:
-    return load.turn
+def _worth(load: Load, reuse: Mapping[int, int]) -> tuple[float, float]:
+    return reuse[load.life] * load.trust, -load.ahead_s
 
 
-def _worth(load: Load, reuse: Mapping[int, int]) -> tuple[float, float, int]:
-    return reuse[load.life] * load.trust, -load.ahead_s, -load.turn
-
-
-def _saved_s(load: Load, tokens: int) -> float:
-    return tokens * load.trust / load.prefill_tokens_per_s
+def _ahead_of(load: Load, reuse: Mapping[int, int]) -> float:
+    saved_s = reuse.get(load.life, 0) * load.trust / load.prefill_tokens_per_s
+    return load.ahead_s - saved_s

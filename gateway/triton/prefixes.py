@@ -16,6 +16,20 @@ SLACK_TOKENS = 64
 """By how much less may be told than was predicted: blocks are reused whole, the last never."""
 
 
+ENOUGH = 8
+"""Replicas that hold something of a prompt, beyond which no more are looked for."""
+
+
+class Expected(NamedTuple):
+    """Tokens of a prompt that should be in a KV cache, and when they were last sent there."""
+
+    num_tokens: int
+    last_used: int
+
+
+NOTHING_EXPECTED = Expected(0, 0)
+
+
 class Mark(NamedTuple):
     """A prefix of a prompt: how many tokens it has, and a checksum of them."""
 
@@ -63,20 +77,27 @@ class Prefixes:
         self._clock = 0
 
     def predict(self, marks: Sequence[Mark], session: str, prompt_tokens: int) -> Mapping[int, int]:
-        """Return how many tokens of a prompt are expected in the KV cache, by replica."""
+        """Return how many tokens of a prompt are expected in the KV cache, by replica.
+
+        Those that hold most are enough.
+        """
         found: dict[int, int] = {}
         for mark in marks:
             for holder in self._holders.get(mark, ()):
                 found.setdefault(holder, mark.num_tokens)
+            if len(found) >= ENOUGH:
+                break
         if session and (known := self._sessions.get(session)):
             found.setdefault(known[0], min(known[1], prompt_tokens))
         return found
 
-    def note(self, holder: int, marks: Sequence[Mark], session: str, prompt_tokens: int) -> int:
-        """Note that a prompt goes to a replica; return when its longest known prefix last did."""
+    def note(
+        self, holder: int, marks: Sequence[Mark], session: str, prompt_tokens: int
+    ) -> "Expected":
+        """Note that a prompt goes to a replica; return what is expected to be there already."""
         self._clock += 1
         held = self._held.setdefault(holder, OrderedDict())
-        last = next((held[mark] for mark in marks if mark in held), 0)
+        expected = self._expected(holder, held, marks, session, prompt_tokens)
         for mark in marks:
             held[mark] = self._clock
             held.move_to_end(mark)
@@ -88,7 +109,7 @@ class Prefixes:
             self._sessions.move_to_end(session)
             if len(self._sessions) > MAX_SESSIONS:
                 self._sessions.popitem(last=False)
-        return last
+        return expected
 
     def correct(self, holder: int, since: int) -> None:
         """Forget what a replica has not used since a prompt went there that it no longer held.
@@ -107,6 +128,22 @@ class Prefixes:
         """Forget all of a replica whose life is over."""
         for mark in self._held.pop(holder, ()):
             self._let_go(holder, mark)
+
+    def _expected(
+        self,
+        holder: int,
+        held: Mapping[Mark, int],
+        marks: Sequence[Mark],
+        session: str,
+        prompt_tokens: int,
+    ) -> "Expected":
+        for mark in marks:
+            if mark in held:
+                return Expected(mark.num_tokens, held[mark])
+        known = self._sessions.get(session) if session else None
+        if known and known[0] == holder:
+            return Expected(min(known[1], prompt_tokens), 0)
+        return NOTHING_EXPECTED
 
     def _let_go(self, holder: int, mark: Mark) -> None:
         holders = self._holders[mark]

@@ -1,6 +1,7 @@
 """One Triton as a model is served from it: the calls it has open, and whether it may have more."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -114,6 +115,7 @@ class Replica:
         self.standing = Standing()
         self.is_drained = self.is_suspect = False
         self.is_chosen = True
+        self.on_settle: Callable[[], None] = lambda: None
         self.reason = ""
         self.detail = ""
         self._first_token_timeout_s = first_token_timeout_s
@@ -212,6 +214,7 @@ class Replica:
         """Work out anew whether calls are sent there before all else: `is_chosen`."""
         is_out = self.is_drained or self.is_suspect or bool(self.standing.ejected_until)
         self.is_chosen = not (self.reason or is_out)
+        self.on_settle()
 
     def fail_open(self, reason: str, *, only_waiting: bool = False) -> int:
         """End every open call, or those of which nothing came, by EngineUnavailable; count them."""

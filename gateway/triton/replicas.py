@@ -20,14 +20,14 @@ from gateway.telemetry.metrics import REPLICA_EVENTS
 from gateway.triton.channel import StreamCall
 from gateway.triton.contract import AnyContract, ContractMismatch
 from gateway.triton.errors import ADAPTER_NOT_HELD
-from gateway.triton.policies import POLICIES, PolicyName
+from gateway.triton.policies import POLICIES, PolicyName, round_robin
 from gateway.triton.prefixes import SLACK_TOKENS, Prefixes
 from gateway.triton.replica import Counted, Replica, unavailable
 from gateway.triton.retries import Again, RetryBudget, verdict
 from gateway.triton.route import Route
 from gateway.triton.standing import may_eject
 from gateway.triton.view import ReplicaView, view_of
-from gateway.triton.work import NO_WORK, Lengths, Work
+from gateway.triton.work import NO_WORK, Lengths, Load, Work
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +49,8 @@ class Replicas:
         self.starts_slowly = False
         self._policy = POLICIES[policy]
         self._members: list[Replica] = []
+        self._chosen: list[Replica] = []
+        self._loads: list[Load] = []
         self._prefixes = Prefixes()
         self._budget = RetryBudget()
         self._lengths = Lengths()
@@ -84,10 +86,14 @@ class Replicas:
         """Take a replica in, under a new life."""
         self._members.append(member)
         member.load.life = next(self._lives)
+        member.on_settle = self._settle
+        self._settle()
 
     def remove(self, member: Replica) -> None:
         """Send no more calls to a replica; those that are open go on."""
         self._members.remove(member)
+        member.on_settle = lambda: None
+        self._settle()
         self._prefixes.forget(member.load.life)
         self.on_change()
 
@@ -119,13 +125,15 @@ class Replicas:
         if len(members) == 1 and not route.tried and not members[0].is_drained:
             members[0].check()
             return members[0]
-        tried = route.tried
-        fit = [one for one in members if one.is_chosen and one not in tried]
+        tried, fit = route.tried, self._chosen
+        if tried:
+            fit = [one for one in fit if one not in tried]
         if not fit:
             fit = [one for one in members if not _reason(one) and one not in tried]
         if not fit:
             raise route.errors[-1] if route.errors else unavailable(self.reason)
-        return self._admitting(fit, route.work)
+        loads = self._loads if fit is self._chosen else [one.load for one in fit]
+        return self._admitting(fit, loads, route.work)
 
     def open(
         self, route: Route, member: Replica, counted: Counted, is_streamed: bool
@@ -133,16 +141,13 @@ class Replicas:
         """Open a call for a generation. Raises EngineUnavailable where the replica is retired."""
         work = route.work
         expected = self._lengths.expected(work.max_tokens)
+        member.load.take_turn(next(self._turns))
         call = member.stream(is_streamed, route.deadline_of(member), work, expected, counted)
         member.standing.spend(work.prompt_tokens + expected)
         member.load.ask(work.prompt_tokens + expected, _now())
-        member.load.turn = next(self._turns)
-        route.note_prediction(self._predict(work).get(member.load.life, 0))
         if self.is_pool and (work.marks or work.session):
             life = member.load.life
-            route.last_used = self._prefixes.note(
-                life, work.marks, work.session, work.prompt_tokens
-            )
+            route.expected = self._prefixes.note(life, work.marks, work.session, work.prompt_tokens)
         return call
 
     def leave(
@@ -168,9 +173,10 @@ class Replicas:
         self._lengths.note(num_tokens)
         if told is None:
             return
-        member.load.note_reuse(route.predicted_tokens, told)
-        if told + SLACK_TOKENS < route.predicted_tokens and route.last_used:
-            self._prefixes.correct(member.load.life, route.last_used)
+        expected = route.expected
+        member.load.note_reuse(expected.num_tokens, told)
+        if told + SLACK_TOKENS < expected.num_tokens and expected.last_used:
+            self._prefixes.correct(member.load.life, expected.last_used)
 
     def may_repeat(self, route: Route, member: Replica, error: GatewayError) -> bool:
         """Tell whether a generation that failed may be sent again; note where it failed."""
@@ -227,25 +233,27 @@ class Replicas:
     def _contracts(self) -> list[AnyContract]:
         return [one.contract for one in self._members if one.contract]
 
-    def _admitting(self, fit: list[Replica], work: Work) -> Replica:
+    def _admitting(self, fit: Sequence[Replica], loads: Sequence[Load], work: Work) -> Replica:
         """Return the one that the policy picks of those whose slow start lets it."""
         reuse = self._predict(work)
         now, first = _now(), None
-        loads = [one.load for one in fit]
         while loads:
-            picked = self._policy(loads, work, reuse)
-            at = loads.index(picked)
+            at = loads.index(self._policy(loads, work, reuse))
             member = fit[at]
             if member.standing.admits(now):
                 return member
             first = first or member
-            loads.pop(at)
-            fit.pop(at)
+            fit, loads = [*fit[:at], *fit[at + 1 :]], [*loads[:at], *loads[at + 1 :]]
         assert first
         return first
 
+    def _settle(self) -> None:
+        """Note which replicas are to be chosen from."""
+        self._chosen = [one for one in self._members if one.is_chosen]
+        self._loads = [one.load for one in self._chosen]
+
     def _predict(self, work: Work) -> Mapping[int, int]:
-        if not (work.marks or work.session):
+        if self._policy is round_robin or not (work.marks or work.session):
             return {}
         return self._prefixes.predict(work.marks, work.session, work.prompt_tokens)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from gateway.errors import GatewayError
 from gateway.generation import Lora
+from gateway.triton.prefixes import NOTHING_EXPECTED, Expected
 from gateway.triton.replica import Replica
 from gateway.triton.work import Work
 
@@ -20,8 +21,7 @@ class Route:
     errors: list[GatewayError] = field(default_factory=list)
     readapted: list[Replica] = field(default_factory=list)
     is_lost: bool = False
-    predicted_tokens: int = 0
-    last_used: int = 0
+    expected: Expected = NOTHING_EXPECTED
     repeat_began: float | None = None
     _deadline: float | None = None
 
@@ -36,8 +36,3 @@ class Route:
         self.tried.append(replica)
         self.errors.append(error)
         self.is_lost = False
-
-    def note_prediction(self, num_tokens: int) -> None:
-        """Note how much of the prompt the replica is expected to hold, in tokens."""
-        self.predicted_tokens = num_tokens
-        self.last_used = 0

@@ -10,6 +10,8 @@ FIRST_PREFILL_PER_S = 10_000.0
 FIRST_DECODE_PER_S = 50.0
 """Tokens a second, of prompts and of one stream, that a replica is taken for before it is known."""
 KV_BARRIER_S = 0.15
+TIE_S = 1e-12
+"""What having been chosen later counts, so that of those alike turns are taken."""
 FULL = 0.98
 SHARE_OF_NEWS = 0.2
 ASKED_S = 10.0
@@ -94,11 +96,16 @@ class Load:
     def _asked(self, now: float) -> float:
         return self._asked_tokens * math.exp((self._asked_at - now) / ASKED_S)
 
+    def take_turn(self, turn: int) -> None:
+        """Note that it was chosen; turns are counted over all."""
+        self.turn = turn
+        self.weigh()
+
     def weigh(self) -> None:
         """Work out the seconds ahead anew."""
         full = min(self.kv.used, FULL)
         self.ahead_s = self.seconds(self.waiting_prompt_tokens, self.expected_tokens)
-        self.ahead_s += KV_BARRIER_S * full / (1 - full)
+        self.ahead_s += KV_BARRIER_S * full / (1 - full) + TIE_S * self.turn
 
     def seconds(self, prompt_tokens: float, output_tokens: float) -> float:
         """Return how long a replica that is as busy as it ever was takes for so many tokens."""

@@ -13,7 +13,7 @@ from gateway.workers.child import Child, Ending
 
 log = structlog.get_logger(__name__)
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
 CALM_ENDINGS = (0, -signal.SIGTERM, -signal.SIGINT)
 BEYOND_DRAIN_S = 10.0
 LAST_WORDS_S = 3.0
@@ -50,7 +50,10 @@ class Place:
 
 
 class Supervisor:
-    """Keeps `count` workers at work. There must be no other thread, as a fork would lose it."""
+    """Keeps `count` workers at work, and hands SIGHUP on to them.
+
+    There must be no other thread, as a fork would lose it.
+    """
 
     def __init__(self, count: int, work: NumberedWork, drain_s: float) -> None:
         self._places = [Place(number) for number in range(1, count + 1)]
@@ -83,7 +86,10 @@ class Supervisor:
         while True:
             self._start_due()
             received = signal.sigtimedwait(SIGNALS, self._until_due_s())
-            if received and received.si_signo != signal.SIGCHLD:
+            if received and received.si_signo == signal.SIGHUP:
+                for child in self._children():
+                    child.send(signal.SIGHUP)
+            elif received and received.si_signo != signal.SIGCHLD:
                 log.info("stopping", signal=signal.Signals(received.si_signo).name)
                 return
             for place, ending in self._endings():
@@ -119,7 +125,7 @@ class Supervisor:
             received = signal.sigtimedwait(SIGNALS, max(0.0, until_s - time.monotonic()))
             if not received:
                 raise WorkersFailed("the workers did not drain in time and were ended")
-            if received.si_signo != signal.SIGCHLD:
+            if received.si_signo not in (signal.SIGCHLD, signal.SIGHUP):
                 self._cut_short()
                 raise WorkersFailed("a second signal ended the workers before they had drained")
             endings = self._endings()

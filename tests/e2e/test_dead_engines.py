@@ -252,18 +252,23 @@ def test_up_gives_a_triton_up_that_cannot_live(tmp_path: Path) -> None:
     assert "Traceback" not in stack.log().partition("error: tritonserver")[2]
 
 
-def test_a_triton_that_is_not_there_is_waited_for_aloud(tmp_path: Path) -> None:
+def test_a_triton_that_is_not_there_is_waited_for_aloud_and_no_longer_than_asked(
+    tmp_path: Path,
+) -> None:
     log = tmp_path / "gateway.log"
     command = [sys.executable, "-m", "gateway", "serve", "--triton=127.0.0.1:1", "--http-port=0"]
     command += ["--grpc-port=0", f"--tokenizer={tiny_tokenizer()}", "--model-id=poet"]
+    command += ["--wait-s=6"]
     with log.open("wb") as output:
         gateway = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
         told = eventually(lambda: re.findall(r".*waiting_for_model.*", log.read_text()))
         eventually(lambda: len(re.findall("waiting_for_model", log.read_text())) > 1)
+        assert gateway.wait(PATIENCE_S) == 1
     finally:
         gateway.kill()
         gateway.wait()
 
     assert "[warning" in told[0]
-    assert all(part in told[0] for part in ("poet", "127.0.0.1:1", "cannot be reached"))
+    assert all(part in told[0] for part in ("poet", "127.0.0.1:1", "cannot be reached", "start it"))
+    assert "error: gave up after 6 s: The model 'poet' is not ready" in log.read_text()

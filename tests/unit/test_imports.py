@@ -45,8 +45,11 @@ FLOORS = (
     {"gateway.http"},
     {"gateway.openai", "gateway.blueprints"},
     {"gateway.admin", "gateway.health", "gateway.keeper", "gateway.rpc"},
-    {"gateway.app", "gateway.server"},
+    {"gateway.app", "gateway.keepers", "gateway.server"},
+    {"gateway.reload"},
+    {"gateway.operators"},
     {
+        "gateway.admin_cli",
         "gateway.keys_cli",
         "gateway.usage_cli",
         "gateway.serve",

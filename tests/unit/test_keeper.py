@@ -11,7 +11,8 @@ import pytest
 from gateway.blueprints import load_blueprint
 from gateway.errors import EngineUnavailable
 from gateway.generation import Delta, Generation, Prompt
-from gateway.keeper import Keeper, run_keepers, start_keepers
+from gateway.keeper import Keeper
+from gateway.keepers import Keepers
 from gateway.models import Models
 from gateway.settings import ModelSettings, Settings, TritonSettings
 from gateway.triton import discovery
@@ -32,31 +33,33 @@ async def triton() -> AsyncIterator[ScriptedTriton]:
         yield triton
 
 
-async def keepers(models: Models, **triton: object) -> list[Keeper]:
+async def started(models: Models, **triton: object) -> Keepers:
     settings = ModelSettings(
         id="m", tokenizer=tiny_tokenizer(), triton=TritonSettings.model_validate(triton)
     )
-    return await start_keepers(models, [load_blueprint(settings, Settings())])
+    keepers = Keepers(models)
+    await keepers.start([load_blueprint(settings, Settings())])
+    return keepers
 
 
 @asynccontextmanager
 async def kept(models: Models, **triton: object) -> AsyncIterator[Keeper]:
     """Keep a model while the block lasts."""
-    [keeper] = await keepers(models, **triton)
-    keeping = asyncio.ensure_future(run_keepers([keeper]))
+    keepers = await started(models, **triton)
+    keeping = asyncio.ensure_future(keepers.run())
     try:
-        yield keeper
+        yield keepers.all[0]
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
-        await keeper.close()
+        await keepers.close()
 
 
 async def test_answers_outlive_the_keeper_while_the_gateway_drains(triton: ScriptedTriton) -> None:
     triton.outcomes = [Outcome(pauses_after=1)]
     models = Models()
-    [keeper] = await keepers(models, address=triton.address)
-    keeping = asyncio.ensure_future(run_keepers([keeper]))
+    keepers = await started(models, address=triton.address)
+    keeping = asyncio.ensure_future(keepers.run())
     items = models.find("m").engine.generate(ASKED)
     assert await anext(items) == Delta(0, [3])
 
@@ -66,19 +69,19 @@ async def test_answers_outlive_the_keeper_while_the_gateway_drains(triton: Scrip
 
     assert await anext(items) == Delta(0, [6])
     await items.aclose()
-    await keeper.close()
+    await keepers.close()
 
 
 async def test_answers_go_on_by_the_contract_they_began_with(triton: ScriptedTriton) -> None:
     triton.outcomes = [Outcome(pauses_after=1)]
     models = Models()
-    [keeper] = await keepers(models, address=triton.address)
+    keepers = await started(models, address=triton.address)
     before = models.find("m").engine
     items = before.generate(ASKED)
     await anext(items)
     triton.max_seq_len = "64"
 
-    keeping = asyncio.ensure_future(keeper.run())  # a connection was made: so it reads again
+    keeping = asyncio.ensure_future(keepers.run())  # a connection was made: so it reads again
     for _ in range(1000):
         if models.find("m").max_model_len == 64:
             break
@@ -90,7 +93,7 @@ async def test_answers_go_on_by_the_contract_they_began_with(triton: ScriptedTri
     await items.aclose()
     keeping.cancel()
     await asyncio.gather(keeping, return_exceptions=True)
-    await keeper.close()
+    await keepers.close()
 
 
 async def test_a_contract_that_does_not_fit_is_refused_at_start(triton: ScriptedTriton) -> None:
@@ -98,7 +101,7 @@ async def test_a_contract_that_does_not_fit_is_refused_at_start(triton: Scripted
     models = Models()
 
     with pytest.raises(ContractMismatch, match="'streaming'"):
-        await keepers(models, address=triton.address)
+        await started(models, address=triton.address)
 
     with pytest.raises(EngineUnavailable):
         models.find("m")

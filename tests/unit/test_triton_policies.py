@@ -26,7 +26,7 @@ def test_turns_are_taken_in_order() -> None:
     order = []
     for turn in range(1, 7):
         load = POLICIES["round_robin"](given, CHAT, {})
-        load.turn = turn
+        load.take_turn(turn)
         order.append(load.life)
 
     assert order == [1, 2, 3, 1, 2, 3]
@@ -50,7 +50,7 @@ def test_least_work_is_counted_in_seconds_of_prompts_and_answers(
 
 def test_of_those_alike_the_one_that_waited_longest_is_taken() -> None:
     given = loads((0, 0), (0, 0))
-    given[0].turn = 1
+    given[0].take_turn(1)
 
     assert picked("least_work", given) == 2
 

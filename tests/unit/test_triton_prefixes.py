@@ -79,8 +79,8 @@ def test_what_is_told_as_missing_is_forgotten_with_all_that_is_older() -> None:
     known.note(1, marks(10, of=200), "", 10)
     known.note(1, marks(10, of=300), "", 10)
 
-    since = known.note(1, marks(10, of=200), "", 10)
-    known.correct(1, since)
+    expected = known.note(1, marks(10, of=200), "", 10)
+    known.correct(1, expected.last_used)
 
     found = [bool(known.predict(marks(10, of=of), "", 10)) for of in (100, 200, 300)]
     assert found == [False, True, True]

@@ -9,7 +9,17 @@ import msgspec
 import pytest
 
 from gateway.errors import EngineFailure, EngineUnavailable, GatewayError, Overloaded
-from gateway.generation import Delta, Finished, FinishReason, Generation, Item, Prompt, Sampling
+from gateway.generation import (
+    Delta,
+    Finished,
+    FinishReason,
+    Generation,
+    Guide,
+    GuideKind,
+    Item,
+    Prompt,
+    Sampling,
+)
 from gateway.triton.channel import Channel
 from gateway.triton.contract import Contract, ContractMismatch, read_contract
 from gateway.triton.engine import TritonEngine
@@ -88,10 +98,11 @@ async def test_what_fails_before_its_first_token_goes_elsewhere(outcome: Outcome
 )
 async def test_what_would_fail_anywhere_is_not_repeated(outcome: Outcome, raised: str) -> None:
     first, second = ScriptedTriton([outcome]), ScriptedTriton()
+    guided = msgspec.structs.replace(SAMPLED, guide=Guide(GuideKind.REGEX, "a"))
 
     async with pooled(first, second) as (engine, _, _):
         with pytest.raises(GatewayError, match=raised):
-            await generated(engine, SAMPLED)
+            await generated(engine, guided)
 
     assert len(second.asked) == 0
 

@@ -25,13 +25,14 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What goes wrong once a sequence has sent `after` tokens.
 
     `error` fails the request, `crash` raises out of the step, `stall` sends nothing for `seconds`,
-    `hang` lets the whole engine stand still so long.
+    `hang` lets the whole engine stand still so long. It befalls `every` n-th request.
     """
 
     kind: Literal["error", "crash", "stall", "hang"]
     after: int = 0
     message: str = "simulated fault"
     seconds: float = 0.0
+    every: int = 1
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

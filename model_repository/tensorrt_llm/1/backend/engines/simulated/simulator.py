@@ -87,6 +87,7 @@ class Simulator:
         self._prefixes = PrefixCache(cost.prefix_cache_tokens)
         self._reused_blocks: dict[int, int] = {}
         self._prefill_tokens = 0
+        self._num_asked = 0
         self._due = 0.0
 
     @classmethod
@@ -125,7 +126,7 @@ class Simulator:
 
     def start(self, keys: Sequence[int], request: Request) -> None:
         """Begin all sequences of the request, whose prompt is computed once."""
-        row = self._script.row(request)
+        row = self._befallen(self._script.row(request))
         if not self._active:
             self._due = self._clock.now()
         for index, key in enumerate(keys):
@@ -174,6 +175,14 @@ class Simulator:
 
     def close(self) -> None:
         """Return: there is nothing to end."""
+
+    def _befallen(self, row: Row) -> Row:
+        """Return a row with its fault only if that befalls the request."""
+        if row.fault is None or row.fault.every == 1:
+            return row
+        self._num_asked += 1
+        is_hit = self._num_asked % row.fault.every == 0
+        return row if is_hit else msgspec.structs.replace(row, fault=None)
 
     def _reuse(self, keys: Sequence[int], row: Row, request: Request) -> int:
         """Return how many tokens of the prompt need not be computed."""
