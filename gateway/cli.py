@@ -68,11 +68,11 @@ def _gateway(
     """An OpenAI-compatible gateway in front of NVIDIA Triton with TensorRT-LLM."""
 
 
-def _address(value: str) -> str:
+def _address(value: str | None) -> str | None:
     from gateway.settings import check_address
 
     try:
-        return check_address(value)
+        return value and check_address(value)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 
@@ -248,6 +248,60 @@ def render(
         typer.echo(preview.to_json())
     else:
         Console().print(preview.to_styled(), soft_wrap=True)
+
+
+@app.command()
+def doctor(
+    models: Annotated[
+        Path | None,
+        typer.Option(
+            show_default="repository/gateway.yaml, if it is there",
+            help="YAML file with the models that are to be served.",
+        ),
+    ] = None,
+    triton: Annotated[
+        str | None,
+        typer.Option(
+            callback=_address, show_default="as the models file says", help="Triton's HOST:PORT."
+        ),
+    ] = None,
+    host: Host = None,
+    http_port: HttpPort = None,
+    grpc_port: GrpcPort = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print findings as JSON.")] = False,
+) -> None:
+    """Look at all that serving needs, and say what is wrong and what to type.
+
+    Exit status 1 where something keeps the gateway from serving.
+    """
+    from gateway.doctor.examine import examine
+    from gateway.doctor.report import as_lines, to_json
+    from gateway.settings import SettingsError, load_settings
+
+    try:
+        settings = load_settings(port=http_port, host=host, grpc_host=host, grpc_port=grpc_port)
+        findings = examine(settings, models, triton)
+    except (SettingsError, OSError) as error:
+        _fail(error)
+    if as_json:
+        typer.echo(to_json(findings))
+    else:
+        typer.echo(as_lines(findings))
+    raise typer.Exit(1 if any(finding.is_wrong for finding in findings) else 0)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path("."),
+) -> None:
+    """Write a models file with every key explained, and a systemd unit to serve it."""
+    from gateway.starter import StarterExists, write_starter
+
+    try:
+        for path in write_starter(folder):
+            typer.echo(f"wrote {path}")
+    except (StarterExists, OSError) as error:
+        _fail(error)
 
 
 app.command()(bench)
