@@ -3,6 +3,8 @@
 # make bench    what the gateway costs beside a naive one; with PEERS=1, beside SMG and Dynamo
 # make check    lint, formatting, types, and whether protos/ would break its callers
 # make protos   generate gateway/v1 from protos/
+# make web      fetch the libraries that the chat page bundles
+# make pictures take the pictures in docs/ anew
 # make install  only make .venv, from the pinned list
 # make lock     resolve that list again after pyproject.toml changed
 # ARGS="..." is passed on to what serve, test and bench run.
@@ -19,7 +21,7 @@ PIP_INDEX = $$($(BIN)/python -m pip config get global.index-url 2>/dev/null || t
 WITH_INDEX = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$(PIP_INDEX)}}"; \
 	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi;
 
-.PHONY: serve test bench check protos install lock
+.PHONY: serve test bench check protos web pictures install lock
 
 serve: install
 	$(BIN)/gateway up $(ARGS)
@@ -47,6 +49,12 @@ protos: install
 	$(BIN)/buf build protos --exclude-source-info --output protos/api.binpb
 	$(BIN)/python -m grpc_tools.protoc --proto_path=protos --python_out=. --pyi_out=. \
 		--grpc_python_out=. protos/gateway/v1/*.proto
+
+web: install
+	$(BIN)/python requirements/web.py
+
+pictures: install
+	GATEWAY_PICTURES=1 $(BIN)/pytest tests/e2e/test_chat_page_looks.py -k pictures
 
 install: $(INSTALLED)
 

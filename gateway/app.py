@@ -20,6 +20,7 @@ from gateway.openai.routes import add_openai_routes
 from gateway.reception import Reception
 from gateway.settings import Settings
 from gateway.telemetry.metrics import metrics_routes
+from gateway.web.pages import OPEN_FOLDER, OPEN_PATHS, web_routes
 
 
 def create_app(
@@ -39,11 +40,15 @@ def create_app(
         reception,
         lifespan=_lifespan(connect),
         openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
     )
     add_openai_routes(app, settings, models)
     app.include_router(health_routes(models))
     app.include_router(admin_routes(reception))
     app.include_router(metrics_routes(settings.workers))
+    app.include_router(web_routes())
+    app.open_to_all(OPEN_PATHS, OPEN_FOLDER)
     return app
 
 

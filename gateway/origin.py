@@ -22,11 +22,12 @@ PRINTABLE = re.compile(r"[\x20-\x7e]{1,512}")
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where a request comes from. `deadline` is on `time.monotonic`'s clock."""
+    """Where a request comes from, and when; its times are on `time.monotonic`'s clock."""
 
     deadline: float = math.inf
     metadata: tuple[tuple[str, str], ...] = ()
     session: str = ""
+    arrived: float = msgspec.field(default_factory=time.monotonic)
 
     def timeout_s(self, limit: float | None) -> float | None:
         """Return the seconds that are left, `limit` at most; None where neither is set."""

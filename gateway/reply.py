@@ -7,10 +7,12 @@ from contextlib import aclosing
 from gateway.engine import Engine, Feature, Generator
 from gateway.errors import EngineTimeout, GatewayError
 from gateway.generation import Delta, Finished, FinishReason, Generation, Item, TextDelta, Usage
+from gateway.origin import origin
 from gateway.output.answer import Answer
 from gateway.output.assistant import AssistantExtractor, echoes_of, turns_of
 from gateway.output.events import ChoiceEnd, Event, StopCause
 from gateway.output.vocabulary import Vocabulary
+from gateway.telemetry.answers import AnswerWatch
 from gateway.telemetry.lengths import LengthTrace
 from gateway.visit import CANCELLED, visit
 
@@ -31,6 +33,7 @@ class Reply:
         "_lengths",
         "_prompt_tokens",
         "_visit",
+        "_watch",
         "echo",
         "most_tokens",
         "prompt_token_ids",
@@ -57,6 +60,8 @@ class Reply:
         self._cached_tokens = 0
         self._lengths = lengths
         self._arrival_s = time.time()
+        arrived = origin.get().arrived
+        self._watch = AnswerWatch(answer, len(token_ids), generation.num_sequences, arrived)
 
     @property
     def usage(self) -> Usage:
@@ -68,10 +73,15 @@ class Reply:
         Closing the iterator cancels the generation, and so does meeting a stop string in every
         choice. Raises what the engine raises; a deadline that passes with what had come by then.
         """
-        answer, ending = self._answer, CANCELLED
+        answer, watch, ending = self._answer, self._watch, CANCELLED
+        begun = False
+        watch.begin()
         try:
             async with aclosing(self._items) as items:
                 async for item in items:
+                    if not begun:
+                        begun = True
+                        watch.first()
                     if isinstance(item, Finished):
                         self._cached_tokens = item.cached_tokens
                         events = answer.finish(item)
@@ -95,6 +105,7 @@ class Reply:
             self._end(ending)
 
     def _end(self, ending: str) -> None:
+        self._watch.end(is_whole=ending in ENDINGS)
         usage = self.usage
         if self._lengths:
             self._lengths.note(self._arrival_s, usage.prompt_tokens, usage.completion_tokens)

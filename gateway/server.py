@@ -14,6 +14,7 @@ from gateway.openai.application import Application
 from gateway.openai.errors import error_response
 from gateway.rpc.server import RpcServer
 from gateway.settings import ModelSettings, Settings, SettingsError
+from gateway.telemetry.answers import keep_counting
 
 GC_THRESHOLD = 5000
 """New objects between two looks for garbage. Python's 700 cost 4 % of every whole answer: most
@@ -96,7 +97,10 @@ async def serve(
     gc.freeze()  # what was made at start stays, and need not be looked at again
     gc.set_threshold(GC_THRESHOLD)
     gc.enable()
-    companions = [asyncio.ensure_future(watch_open_files()), asyncio.ensure_future(keep_trimmed())]
+    companions = [
+        asyncio.ensure_future(companion)
+        for companion in (watch_open_files(), keep_trimmed(), keep_counting())
+    ]
     server = HttpServer(config, app.under_way, settings.drain_s, rpc.stop)
     beside = asyncio.ensure_future(alongside()) if alongside else None
     if beside:

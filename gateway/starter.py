@@ -12,6 +12,12 @@ models:
     tokenizer: ./llama-3.1-tokenizer      # a folder with tokenizer.json, as Hugging Face has it
     triton:
       address: 127.0.0.1:8001             # HOST:PORT of Triton's gRPC endpoint
+      # Of several Tritons alike, instead of `address`, one of these (docs/pools.md):
+      #   addresses: [gpu-1:8001, gpu-2:8001]
+      #   dns: tritons.local:8001
+      #   addresses_file: tritons.txt
+      # policy: least_work                # how one of several is chosen
+      # metrics_port: 8002                # where each tells its metrics, to be read
       model: tensorrt_llm                 # what Triton calls it
       # tls: {ca: ca.crt}                 # to speak TLS, and whom to trust
     # template: llama-3.1                 # the chat template; found out when not given
@@ -23,6 +29,8 @@ models:
       top_p: 0.9
       # top_k: 0
       # repetition_penalty: 1.0
+    # limits: {requests_per_minute: 600, tokens_per_minute: 200000, concurrent_requests: 64}
+    # price: {input: 0.10, output: 0.40, cached: 0.05}    # of a million tokens (docs/traffic.md)
     # lora:                               # adapters that clients can name as models
     #   - {id: pirate, task_id: 1, path: ./pirate-lora}
 """

@@ -1,6 +1,6 @@
 """The application: FastAPI, and a way past it for the paths that generate."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from fastapi import Request, Response
@@ -37,6 +37,7 @@ class Application(DocumentedApp):
         self.reception = reception
         self.under_way = reception.under_way
         self._keyless = KEYLESS | ({METRICS} if settings.metrics_without_key else set())
+        self._keyless_below = ""
         self._visitors = Visitors(settings)
         self._welcomed = with_cors(self._answer, settings)
         self._generating: dict[str, Endpoint] = {}
@@ -45,6 +46,11 @@ class Application(DocumentedApp):
         """Answer what is posted to a path; `documented` is what FastAPI's routes take."""
         self._generating[path] = endpoint
         self.add_api_route(path, endpoint, methods=["POST"], **documented)
+
+    def open_to_all(self, paths: Iterable[str], below: str) -> None:
+        """Ask nobody for a key who reads these paths, or those below one, which ends in a slash."""
+        self._keyless |= frozenset(paths)
+        self._keyless_below = below
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -84,7 +90,7 @@ class Application(DocumentedApp):
     async def _admit(self, scope: Scope) -> None:
         """Note whose request this is. Raises Unauthorized, Forbidden."""
         path = scope["path"].rstrip("/") or "/"
-        if path in self._keyless:
+        if path in self._keyless or ((below := self._keyless_below) and path.startswith(below)):
             return
         who = await self.reception.admit(scope[HEADERS])
         if (path == METRICS or path.startswith(ADMIN)) and not who.is_admin:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,16 +66,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_stack(folder: Path, *options: str) -> Stack:
+OURS = (sys.executable, "-m", "gateway")
+
+
+def start_stack(folder: Path, *options: str, program: Sequence[str] = OURS) -> Stack:
     """Start `gateway up` and wait until it says it is ready."""
     http_port, grpc_port, triton_port = free_port(), free_port(), free_port()
     log = folder / "gateway-up.log"
-    command = [sys.executable, "-m", "gateway", "up", f"--http-port={http_port}"]
+    command = [*program, "up", f"--http-port={http_port}"]
     command += [f"--grpc-port={grpc_port}", f"--triton-grpc-port={triton_port}"]
     command += [f"--repository={folder / 'repository'}", *options]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
         )
     deadline = time.monotonic() + START_TIMEOUT_S
     while not (found := re.search(r"http://\S+/metrics", log.read_text())):

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from gateway.reception import Reception
 from gateway.rpc.server import RpcServer, tells_methods
 from gateway.server import free_port
 from gateway.settings import Settings, SettingsError
+from gateway.web.pages import OPEN_PATHS
 from tests.fakes import FakeEngine, stop, text, tiny_model
 from tests.keys import add_key, bearer, keyed
 from tests.wire import CheckedTransport
@@ -78,15 +79,23 @@ def client(app: Application) -> httpx.AsyncClient:
 def routes() -> list[Any]:
     """Return every route of HTTP and each of its methods."""
     app = create_app(Settings(), Models())
-    found = {(CHAT, "PUT"), ("/nothing", "GET"), ("/v1/../metrics", "GET"), ("//metrics", "GET")}
-    for route in app.routes:
-        for method in getattr(route, "methods", None) or ():
-            found.add((getattr(route, "path", ""), method))
+    found = {(CHAT, "PUT"), ("/nothing", "GET"), ("/v1/../metrics", "GET")}
+    found |= {("http://gateway//metrics", "GET"), ("/web", "GET")}
+    found |= {(path, method) for path, methods in paths(app.routes) for method in methods}
     return [
         pytest.param(path.replace("{model_id:path}", "tiny"), method, id=f"{method}-{path}")
         for path, method in sorted(found)
-        if path not in KEYLESS
+        if path not in {*KEYLESS, *OPEN_PATHS} and "/web/{" not in path
     ]
+
+
+def paths(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, Iterable[str]]]:
+    """Yield the path of every route, also of routers that were included, and its methods."""
+    for route in routes:
+        if isinstance(route, Route):
+            yield prefix + route.path, route.methods or ()
+        else:
+            yield from paths(route.original_router.routes, prefix + route.include_context.prefix)
 
 
 @pytest.mark.parametrize(("route", "method"), routes())
@@ -105,8 +114,8 @@ async def test_without_a_good_key_there_is_nothing_on_any_route(
         assert "tiny" not in response.text
 
 
-@pytest.mark.parametrize("route", sorted(KEYLESS))
-async def test_health_needs_no_key(route: str, path: Path) -> None:
+@pytest.mark.parametrize("route", sorted({*KEYLESS, *OPEN_PATHS, "/web/js/main.js"}))
+async def test_health_and_the_pages_need_no_key(route: str, path: Path) -> None:
     add_key(path)
     async with client(gateway(keyed(path))) as http:
         response = await http.get(route)
@@ -380,4 +389,6 @@ def test_a_set_of_keys_that_cannot_be_used_is_told_at_start(source: str, told: s
 
 
 def test_routes_are_what_this_file_takes_them_for() -> None:
-    assert sum(isinstance(route, Route) for route in create_app(Settings(), Models()).routes) > 5
+    found = dict(paths(create_app(Settings(), Models()).routes))
+
+    assert {"/metrics", "/v1/models", "/v1/tokenize", CHAT, "/version", "/"} <= found.keys()

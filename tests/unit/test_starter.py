@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli import app
-from gateway.settings import LoraSettings, ModelSettings, load_models_file
+from gateway.settings import LoraSettings, ModelSettings, TritonSettings, load_models_file
 from gateway.starter import MODELS
 
 
@@ -17,7 +17,11 @@ def test_the_models_file_can_be_read_and_explains_every_key(tmp_path: Path) -> N
     assert result.exit_code == 0, result.output
     [model] = load_models_file(tmp_path / "new/models.yaml").models
     assert (model.id, model.triton.address) == ("llama-3.1-8b-instruct", "127.0.0.1:8001")
-    for key in {*ModelSettings.model_fields, *LoraSettings.model_fields} - {"owned_by"}:
+    for key in {
+        *ModelSettings.model_fields,
+        *LoraSettings.model_fields,
+        *TritonSettings.model_fields,
+    } - {"owned_by"}:
         assert f"{key}:" in MODELS
 
 
