@@ -12,7 +12,7 @@ from gateway.guides.compiler import COMPILER
 from gateway.guides.forms import Form
 from gateway.models import Model
 from gateway.openai.chunks import StreamUsage
-from gateway.openai.parameters import IGNORED, REFUSED, asks_for_nothing
+from gateway.openai.parameters import HINTS, IGNORED, REFUSED, asks_for_nothing
 from gateway.openai.sampling import parse_sampling
 from gateway.openai.schemas import GenerationRequest
 from gateway.output.answer import AnswerSpec
@@ -21,6 +21,9 @@ from gateway.telemetry.metrics import IGNORED_PARAMETERS
 from gateway.traffic.size import MAX_ECHO, MAX_STOP_CHARS, MAX_UNKNOWN, MAX_WORD, check_length
 
 log = structlog.get_logger(__name__)
+
+MAX_SESSION = 512
+"""Characters of a key for requests that belong together; one that is longer is none."""
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -80,8 +83,15 @@ def parse_draft(
         logprobs=spec.logprobs,
         lora=model.lora,
         streaming=bool(body.stream) or bool(spec.stops),
+        session=parse_session(body),
     )
     return Draft(generation, form, max_tokens, model.max_model_len, source)
+
+
+def parse_session(body: GenerationRequest) -> str:
+    """Return what requests that belong together have in common, "" where nothing says."""
+    given = [(body.model_extra or {}).get(name) for name in HINTS]
+    return next((key for key in given if isinstance(key, str) and len(key) <= MAX_SESSION), "")
 
 
 def parse_stops(body: GenerationRequest) -> tuple[str, ...]:
@@ -157,6 +167,8 @@ def check_unknown(body: GenerationRequest, strict: bool) -> None:
         if name in REFUSED:
             reason = f"{name!r} is not supported: {REFUSED[name]}"
             raise UnsupportedParameter(reason, param=name)
+        if name in HINTS:
+            continue
         if strict and name not in IGNORED:
             raise InvalidRequest(
                 f"Unknown parameter: {name!r}.", param=name[:MAX_WORD], code="unknown_parameter"

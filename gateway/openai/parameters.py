@@ -8,17 +8,18 @@ IGNORED = frozenset(
         "metadata",
         "prediction",
         "priority",
-        "prompt_cache_key",
         "prompt_cache_options",
         "prompt_cache_retention",
         "safety_identifier",
         "service_tier",
         "store",
-        "user",
         "verbosity",
     }
 )
 """Hints and bookkeeping of OpenAI's own service, and scheduling hints Triton cannot take."""
+
+HINTS = ("prompt_cache_key", "user")
+"""What tells which requests belong together: where there are several replicas, they go to one."""
 
 _FORM = "Give 'structured_outputs' or 'guided_{}'."
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway.openai.answers import ChatCompletionChunk, Completion, ErrorResponse
-from gateway.openai.parameters import IGNORED, REFUSED, neutral_values
+from gateway.openai.parameters import HINTS, IGNORED, REFUSED, neutral_values
 from gateway.openai.schemas import (
     ChatCompletionRequest,
     CompletionRequest,
@@ -102,10 +102,14 @@ def _definitions() -> dict[str, Any]:
 
 
 def _without_effect() -> dict[str, Any]:
-    """Return the parameters that no schema has: ignored whatever they are, or refused."""
+    """Return the parameters that no schema has: hints, ignored whatever they are, or refused."""
+    hints = {
+        name: {"description": "A hint: of several replicas, the one that had it last is preferred."}
+        for name in HINTS
+    }
     ignored = {name: {"description": "Accepted and ignored."} for name in sorted(IGNORED)}
     refused = {
         name: {"enum": neutral_values(name), "description": f"Refused: {reason}"}
         for name, reason in REFUSED.items()
     }
-    return ignored | refused
+    return hints | ignored | refused

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.app import create_app
 from gateway.models import Models
-from gateway.openai.parameters import IGNORED, REFUSED
+from gateway.openai.parameters import HINTS, IGNORED, REFUSED
 from gateway.settings import Settings
 from tests import openai_spec
 from tests.openai_spec import SPEC_PARAMETERS
@@ -29,6 +29,8 @@ def rows(body: str) -> list[str]:
 
 
 def fate(name: str, schema: dict[str, Any]) -> str:
+    if name in HINTS:
+        return "hint"
     if name in IGNORED:
         return "ignored"
     if name in REFUSED or schema["description"].startswith("Refused"):

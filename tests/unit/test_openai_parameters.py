@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from gateway.app import create_app
 from gateway.engine import Feature
 from gateway.models import Models
-from gateway.openai.parameters import IGNORED, REFUSED, neutral_values
+from gateway.openai.parameters import HINTS, IGNORED, REFUSED, neutral_values
 from gateway.settings import Settings
 from tests.fakes import FakeEngine
 from tests.parameter_cases import CHAT, COMPLETION, HI, NEEDS, Case, Outcome, refused, unsupported
@@ -122,6 +122,22 @@ async def test_an_ignored_parameter_changes_nothing(body: str, param: str) -> No
 
 
 @pytest.mark.parametrize("body", PATHS)
+@pytest.mark.parametrize("param", HINTS)
+@pytest.mark.parametrize(
+    ("value", "session"),
+    [("agent-7", "agent-7"), ("a" * 600, ""), ({"any": "thing"}, ""), (7, "")],
+    ids=["a key", "too long", "no text", "a number"],
+)
+async def test_a_hint_tells_which_requests_belong_together(
+    body: str, param: str, value: object, session: str
+) -> None:
+    outcome = await ask(body, engine := FakeEngine(HI), **{param: value})
+
+    assert outcome.status == 200
+    assert engine.requests[0].session == session
+
+
+@pytest.mark.parametrize("body", PATHS)
 @pytest.mark.parametrize("param", sorted(REFUSED))
 async def test_a_refused_parameter_is_refused(body: str, param: str) -> None:
     unsupported(param)(await ask(body, FakeEngine(HI), **{param: {}}))
@@ -159,6 +175,6 @@ async def test_a_strict_gateway_refuses_what_nobody_knows(body: str) -> None:
     ("body", "cases"), [("ChatCompletionRequest", CHAT), ("CompletionRequest", COMPLETION)]
 )
 def test_every_parameter_has_a_case(body: str, cases: list[Case]) -> None:
-    without = set(SCHEMAS[body]["properties"]) - IGNORED - REFUSED.keys()
+    without = set(SCHEMAS[body]["properties"]) - IGNORED - REFUSED.keys() - {*HINTS}
 
     assert without <= {case.param for case in cases}
