@@ -116,6 +116,7 @@ class Keeper:
             replica,
             blueprint.served_with,
             blueprint.stall_timeout_s,
+            triton.metrics_port,
         )
         self.replicas.add(replica)
         self._monitors[address] = monitor

@@ -22,6 +22,8 @@ HUNG_TOKENS = 50
 """How many times their usual wait for a token streams may stand still until their engine is taken
 for hung, where others can take what waits there; and that for so many seconds at least."""
 HUNG_S = 2.0
+PREFILLS = 3
+"""How many times as long as the prompts that wait should take to read they may have besides."""
 
 
 class Canary(Enum):
@@ -81,10 +83,12 @@ class Checkup:
         *,
         has_trouble: bool = False,
         has_others: bool = False,
+        is_stuck: bool = False,
     ) -> None:
         """Note what a look has found.
 
-        `has_trouble` tells that a call ended badly, `has_others` that others can take its calls.
+        `has_trouble` tells that a call ended badly, `has_others` that others can take its calls,
+        `is_stuck` that the engine has work and by its own count does not go on.
         """
         self._progress, self._readiness = progress, readiness
         if progress.has_come or not progress.num_open:
@@ -92,7 +96,7 @@ class Checkup:
         self._silent_s = now - self._sign_at
         is_silent = readiness is Readiness.SILENT and not progress.has_come
         self._num_silent_probes = self._num_silent_probes + 1 if is_silent else 0
-        self._note_standstill(has_others)
+        self._note_standstill(has_others, is_stuck)
         self._is_asking |= has_trouble or self._silent_s >= SILENCE_S
         if readiness is not Readiness.READY:  # once it is again, ask at once
             self._canary_at, self._pause_s = now, FIRST_PAUSE_S
@@ -134,13 +138,15 @@ class Checkup:
             return Verdict(Readiness.NOT_READY.value)
         return HUNG if self._is_hung else WELL
 
-    def _note_standstill(self, has_others: bool) -> None:
+    def _note_standstill(self, has_others: bool, is_stuck: bool) -> None:
         """Note whether it hangs; from then on until something comes, or a canary is answered."""
         progress = self._progress
         if progress.has_come:
             self._is_hung = False
-        elif has_others and progress.is_decoding and progress.token_s:
-            self._is_hung |= self._silent_s >= max(HUNG_S, HUNG_TOKENS * progress.token_s)
+            return
+        patience_s = max(HUNG_S, HUNG_TOKENS * progress.token_s) + PREFILLS * progress.prefill_s
+        stands_still = is_stuck or (progress.is_decoding and progress.token_s > 0)
+        self._is_hung |= has_others and stands_still and self._silent_s >= patience_s
 
     @property
     def _failure(self) -> Verdict | None:

@@ -19,6 +19,7 @@ from gateway.triton.deployment import (
     read_deployment,
     version_of,
 )
+from gateway.triton.gauges import Iterations, ask_gauges
 from gateway.triton.reminder import Reminder
 from gateway.triton.replica import Readiness, Replica
 from gateway.triton.replicas import Replicas
@@ -49,6 +50,7 @@ class Monitor:
         replica: Replica,
         served_with: ServedWith,
         stall_timeout_s: float,
+        metrics_port: int | None = None,
     ) -> None:
         self.replica = replica
         self.refusal = ""
@@ -63,6 +65,8 @@ class Monitor:
         self._read_at = 0.0
         self._num_connected = 0
         self._reminder = Reminder()
+        self._metrics_port = metrics_port
+        self._iterations = Iterations()
         replica.retire("Its Triton has not been probed yet.")
 
     async def start(self) -> None:
@@ -95,6 +99,7 @@ class Monitor:
         """Look at the Triton, and act; tell whether all was well."""
         replica = self.replica
         readiness = await replica.readiness()
+        is_stuck = await self._look_at_gauges()
         progress, now = replica.look(), time.monotonic()
         self._checkup.note(
             now,
@@ -102,6 +107,7 @@ class Monitor:
             readiness,
             has_trouble=has_trouble,
             has_others=self._replicas.has_others(replica),
+            is_stuck=is_stuck,
         )
         if self._canary and self._checkup.wants_canary(now):
             outcome = await ask(self._canary, self._served_with)
@@ -118,6 +124,20 @@ class Monitor:
         elif is_ready:
             replica.doubt(is_suspect=False)
         return is_ready
+
+    async def _look_at_gauges(self) -> bool:
+        """Note how full the KV cache is; tell whether the engine stands still by its own count."""
+        if not self._metrics_port:
+            return False
+        replica = self.replica
+        try:
+            gauges = await ask_gauges(replica.channel.address, self._metrics_port, replica.model)
+        except (OSError, ValueError, asyncio.TimeoutError) as error:
+            log.debug("no_metrics", triton=replica.channel.address, problem=repr(error))
+            return False
+        replica.load.kv = gauges.kv
+        replica.load.weigh()
+        return self._iterations.is_stuck(gauges, time.monotonic())
 
     def _is_to_be_read(self, now: float) -> bool:
         has_moved = self._num_connected != self.replica.channel.num_connected

@@ -33,13 +33,15 @@ class Progress(NamedTuple):
     """What has come of the open calls since the last look.
 
     `is_decoding` tells that one of them streams and has had its first token, `token_s` how long
-    such streams wait for a token, of late.
+    such streams wait for a token, of late, and `prefill_s` how long the prompts of those that had
+    none should take to read.
     """
 
     num_open: int
     has_come: bool
     is_decoding: bool
     token_s: float = 0.0
+    prefill_s: float = 0.0
 
 
 class Counted(Protocol):
@@ -237,7 +239,8 @@ class Replica:
                 _end(call, known, "The engine gave no first token in time.")
         streams = [one for one in self._open.values() if one.has_begun and one.is_streamed]
         self._pace.note(now, len(streams), self.load)
-        return Progress(len(self._open), has_come, is_decoding, self._pace.token_s)
+        prefill_s = self.load.seconds(self.load.waiting_prompt_tokens, 0)
+        return Progress(len(self._open), has_come, is_decoding, self._pace.token_s, prefill_s)
 
     async def readiness(self) -> Readiness:
         """Ask Triton whether the model takes requests; `detail` is what gRPC says if not."""

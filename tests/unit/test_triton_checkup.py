@@ -5,6 +5,7 @@ import pytest
 from gateway.triton.checkup import (
     BROKEN,
     DEAD,
+    HUNG,
     SILENCE_S,
     SILENT,
     STALLED,
@@ -158,3 +159,60 @@ def test_an_engine_that_gave_a_token_before_and_now_fails_at_one_is_broken() -> 
 
 def test_an_engine_that_needs_more_than_a_token_is_not_taken_for_broken() -> None:
     assert looked(600, PREFILL, Canary.BROKEN)[0] == WELL
+
+
+STREAMING = Progress(2, has_come=True, is_decoding=True, token_s=0.02)
+STILL = Progress(2, has_come=False, is_decoding=True, token_s=0.02)
+
+
+def hung_after(progress: Progress, seconds: int, **noted: bool) -> bool:
+    """Look once a second at streams that stood still from the first; tell whether it is hung."""
+    subject = checkup()
+    subject.note(0, STREAMING, Readiness.READY, **noted)
+    for now in range(1, seconds + 1):
+        subject.note(now, progress, Readiness.READY, **noted)
+    return subject.verdict == HUNG
+
+
+@pytest.mark.parametrize(
+    ("token_s", "seconds", "expected"),
+    [(0.02, 1, False), (0.02, 2, True), (0.2, 9, False), (0.2, 10, True), (0.0, 60, False)],
+    ids=["not yet", "two seconds", "slow, not yet", "fifty tokens", "pace unknown"],
+)
+def test_streams_that_stand_still_for_many_tokens_tell_of_a_hung_engine(
+    token_s: float, seconds: int, expected: bool
+) -> None:
+    progress = STILL._replace(token_s=token_s)
+
+    assert hung_after(progress, seconds, has_others=True) == expected
+
+
+def test_an_engine_that_is_alone_is_given_the_time_of_a_stall() -> None:
+    assert not hung_after(STILL, 30, has_others=False)
+
+
+def test_an_engine_that_is_stuck_by_its_own_count_is_hung_streams_or_not() -> None:
+    assert hung_after(PREFILL, 2, has_others=True, is_stuck=True)
+
+
+def test_a_long_prompt_is_given_the_time_to_be_read() -> None:
+    reading = STILL._replace(prefill_s=10)
+
+    assert not hung_after(reading, 31, has_others=True)
+    assert hung_after(reading, 32, has_others=True)
+
+
+@pytest.mark.parametrize("revives", ["a token", "a canary"])
+def test_a_hung_engine_is_well_again_with_a_token_or_a_canary(revives: str) -> None:
+    subject = checkup()
+    for now in range(4):
+        subject.note(now, STILL, Readiness.READY, has_others=True)
+    subject.note(4, IDLE, Readiness.READY, has_others=True)
+    assert (subject.verdict, subject.wants_canary(4)) == (HUNG, True)
+
+    if revives == "a token":
+        subject.note(5, STREAMING, Readiness.READY, has_others=True)
+    else:
+        subject.note_canary(5, Canary.ANSWERED)
+
+    assert subject.verdict == WELL
