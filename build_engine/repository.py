@@ -113,6 +113,7 @@ def _write(
         (config.parent / "1").mkdir(exist_ok=True)  # Triton wants one even where it holds nothing
     (folder / _TOKENIZER).mkdir()
     tokenizer.write_tokenizer(folder / _TOKENIZER)
+    _tell_tokenizer(folder)
     (folder / _GATEWAY_FILE).write_text(
         _gateway_file(model, {**model.sampling, **tokenizer.sampling}), encoding="utf-8"
     )
@@ -120,6 +121,13 @@ def _write(
     files = describe(folder, progress)
     facts = ModelFacts(model.id, model.source, files[essence]["sha256"], model.context_length)
     return Manifest(spec.engine, facts, inputs, files, tool_versions())
+
+
+def _tell_tokenizer(folder: Path) -> None:
+    """Let the model tell its tokenizer, so that replicas with another one can be told apart."""
+    digest = hashlib.sha256((folder / _TOKENIZER / "tokenizer.json").read_bytes()).hexdigest()
+    config = folder / TRITON_MODEL / "config.pbtxt"
+    config.write_text(config.read_text().replace("${tokenizer_sha256}", digest))
 
 
 def _sources(

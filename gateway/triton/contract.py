@@ -4,12 +4,14 @@ Names changed upstream: TensorRT-LLM 0.20 renamed `random_seed` to `seed` and `m
 `min_tokens`; older deployments are served as they are.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from gateway.engine import Feature
 
+DIGEST = re.compile("[0-9a-f]{64}")
 REQUIRED_INPUTS = frozenset({"input_ids", "input_lengths", "request_output_len", "streaming"})
 REQUIRED_OUTPUTS = frozenset({"output_ids", "sequence_length"})
 
@@ -79,6 +81,11 @@ class Contract:
         return int(value) if value.isdigit() else 32
 
     @property
+    def tokenizer_sha256(self) -> str:
+        """The digest of tokenizer.json, where `build-engine repository` wrote it down."""
+        return self.parameters.get("tokenizer_sha256", "")
+
+    @property
     def features(self) -> frozenset[Feature]:
         found = {
             feature
@@ -96,6 +103,16 @@ class Contract:
 
     def _one_of(self, name: str, older: str) -> str:
         return name if name in self.inputs else older
+
+
+def tells_other_tokenizer(one: AnyContract | None, other: AnyContract) -> bool:
+    """Tell whether two models say that their tokenizers differ; most say nothing of it."""
+    told = {
+        digest
+        for each in (one, other)
+        if isinstance(each, Contract) and DIGEST.fullmatch(digest := each.tokenizer_sha256)
+    }
+    return len(told) == 2
 
 
 def read_contract(config: Any, vocab_size: int, max_model_len: int | None = None) -> Contract:

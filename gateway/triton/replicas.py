@@ -18,7 +18,7 @@ from gateway.errors import EngineFailure, EngineUnavailable, GatewayError
 from gateway.generation import Lora
 from gateway.telemetry.metrics import REPLICA_EVENTS
 from gateway.triton.channel import StreamCall
-from gateway.triton.contract import AnyContract, ContractMismatch
+from gateway.triton.contract import AnyContract, ContractMismatch, tells_other_tokenizer
 from gateway.triton.errors import ADAPTER_NOT_HELD
 from gateway.triton.policies import POLICIES, PolicyName, round_robin
 from gateway.triton.prefixes import SLACK_TOKENS, Prefixes
@@ -108,6 +108,12 @@ class Replicas:
             raise ContractMismatch(
                 f"Triton's model {member.model!r} at {member.channel.address} is of another kind "
                 f"than at {serving[0].channel.address}: replicas of one model take the same tensors"
+            )
+        if serving and tells_other_tokenizer(serving[0].contract, contract):
+            raise ContractMismatch(
+                f"Triton's model {member.model!r} at {member.channel.address} has another "
+                f"tokenizer than at {serving[0].channel.address} (tokenizer_sha256): replicas of "
+                "one model read the same tokens"
             )
         is_return = bool(member.reason)
         member.contract, member.version = contract, version

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 
 import grpc
 import msgspec
@@ -256,5 +257,25 @@ async def test_a_replica_of_another_kind_is_refused_by_name() -> None:
     text = Ensemble("m", frozenset(), 100, adds_special_tokens=True)
     with pytest.raises(ContractMismatch, match=r"127\.0\.0\.1:2 is of another kind"):
         replicas.admit(members[1], text, "a")
+
+    await asyncio.gather(*(one.channel.close() for one in members))
+
+
+@pytest.mark.parametrize(
+    ("told", "is_refused"),
+    [("a" * 64, False), ("b" * 64, True), ("${tokenizer_sha256}", False), (None, False)],
+    ids=["the same", "another", "left open", "untold"],
+)
+async def test_a_replica_with_another_tokenizer_is_refused_by_name(
+    told: str | None, is_refused: bool
+) -> None:
+    members = [Replica(Channel(f"127.0.0.1:{port}"), "m") for port in (1, 2)]
+    replicas, plain = Replicas(members=members), contract_of(ScriptedTriton())
+    replicas.admit(members[0], replace(plain, parameters={"tokenizer_sha256": "a" * 64}), "a")
+    second = replace(plain, parameters={"tokenizer_sha256": told} if told else {})
+
+    expected = pytest.raises(ContractMismatch, match=r"127\.0\.0\.1:2 has another tokenizer")
+    with expected if is_refused else nullcontext():
+        replicas.admit(members[1], second, "a")
 
     await asyncio.gather(*(one.channel.close() for one in members))
