@@ -1,7 +1,9 @@
 """From the models file to models: all that can be loaded before a Triton answers."""
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 from gateway import __version__
 from gateway.engine import Engine
@@ -13,14 +15,27 @@ from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.template import template_for
 from gateway.prompt.tokenizer import Tokenizer
 from gateway.prompt.widths import widths_of
-from gateway.settings import ModelSettings, Settings, SettingsError, TritonSettings
+from gateway.settings import (
+    AdmissionSettings,
+    ModelSettings,
+    Settings,
+    SettingsError,
+    TritonSettings,
+)
 from gateway.telemetry.lengths import LengthTrace
+from gateway.telemetry.metrics import NO_CAPACITY
+from gateway.traffic.admission import Admission
 from gateway.traffic.caller import Limits
+from gateway.traffic.gate import Capacity, Weights
 from gateway.triton.channel import Channel, TransportName
 from gateway.triton.deployment import ServedWith
 from gateway.triton.discovery import Discovery, Filed, Listed, Resolved
 from gateway.triton.lora import check_adapter
+from gateway.triton.replicas import Replicas
+from gateway.triton.server import ServedModel
 from gateway.triton.tls import Tls
+
+NOT_SERVING = frozenset(("down", "draining", "drained", "ejected"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +53,8 @@ class Blueprint:
     transport: TransportName
     tls: Tls | None
     lengths: LengthTrace | None
+    admission: Admission | None
+    num_processes: int
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,6 +85,8 @@ class Blueprint:
     def model(self, engine: Engine) -> Model:
         """Return the model with its engine."""
         settings = self.settings
+        if self.admission and isinstance(engine, ServedModel):
+            self.admission.capacity = partial(self._capacity, engine.replicas)
         return Model(
             id=settings.id,
             engine=engine,
@@ -82,6 +101,18 @@ class Blueprint:
             aliases=settings.aliases,
             defaults=SamplingDefaults(**settings.defaults.model_dump()),
             limits=Limits(**settings.limits.model_dump()),
+            admission=self.admission,
+        )
+
+    def _capacity(self, replicas: Replicas) -> Capacity:
+        """Return what this process may have run at once on the replicas that serve now."""
+        given = self.settings.admission or AdmissionSettings()
+        views = [view for view in replicas.views() if view.state not in NOT_SERVING]
+        tokens = [view.kv_capacity_tokens or given.kv_tokens or math.inf for view in views]
+        requests = len(views) * (given.requests or math.inf) if views else 0
+        return Capacity(
+            requests=max(1, requests / self.num_processes),
+            tokens=sum(tokens) / self.num_processes if tokens else math.inf,
         )
 
     def models(self, engine: Engine) -> list[Model]:
@@ -135,7 +166,18 @@ def load_blueprint(settings: ModelSettings, shared: Settings) -> Blueprint:
         transport=shared.transport,
         tls=tls,
         lengths=lengths,
+        admission=_admission(settings),
+        num_processes=shared.workers,
     )
+
+
+def _admission(settings: ModelSettings) -> Admission | None:
+    given = settings.admission
+    if given is None:
+        return None
+    weights = Weights(given.prompt_weight, given.output_weight, given.cached_weight)
+    count = NO_CAPACITY.labels(settings.id).inc
+    return Admission(given.queue, given.queue_timeout_s, weights, count)
 
 
 def _tls(settings: TritonSettings) -> Tls | None:

@@ -23,6 +23,7 @@ GatewayError                  status  type                    code              
   Overloaded                     429  rate_limit_error        overloaded               yes
     RateLimited                  429  rate_limit_error        rate_limit_exceeded      yes
     RequestOverLimit             429  rate_limit_error        rate_limit_exceeded      no
+  NoCapacity                     503  server_error            no_capacity              yes
   LimitsUnavailable              503  server_error            limits_unavailable       yes
   UsageUnavailable               503  server_error            usage_unavailable        yes
   TooManyConnections             503  server_error            too_many_connections     yes
@@ -249,6 +250,15 @@ class RequestOverLimit(RateLimited):
     """A limit is less than what this request alone needs."""
 
     retry = False
+
+
+class NoCapacity(GatewayError):
+    """All that a model can serve at once is taken, and so is the queue for it."""
+
+    status = 503
+    default_code = "no_capacity"
+    grpc_status = "UNAVAILABLE"
+    retry = True
 
 
 class LimitsUnavailable(GatewayError):

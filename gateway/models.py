@@ -11,6 +11,7 @@ from gateway.prompt.context import Context
 from gateway.prompt.renderer import PromptRenderer
 from gateway.prompt.tokenizer import Tokenizer
 from gateway.telemetry.lengths import LengthTrace
+from gateway.traffic.admission import Admission
 from gateway.traffic.caller import NO_LIMITS, Limits, caller
 from gateway.visit import Planned, visit
 
@@ -50,6 +51,7 @@ class Model:
     parent: str | None = None
     lengths: LengthTrace | None = None
     limits: Limits = NO_LIMITS
+    admission: Admission | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,6 +69,7 @@ class Model:
         """
         if here := visit.get():
             await here.admit(self.id, self.parent or self.id, self.limits, answers)
+            here.admission = self.admission
 
     def context(self, param: str) -> Context:
         """Return what a prompt that is given as `param` has to fit."""

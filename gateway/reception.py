@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import structlog
 
 from gateway.access import Access
@@ -19,12 +20,14 @@ from gateway.stores import (
     usage_store,
 )
 from gateway.telemetry.metrics import USAGE_LOST
-from gateway.traffic.caller import ANYONE, Caller, caller
+from gateway.traffic.caller import ANYONE, Caller, Priority, caller
 from gateway.traffic.counts import LocalCounts
 from gateway.traffic.desk import Desk
 from gateway.traffic.usage import UsageLog
 from gateway.under_way import UnderWay
 from gateway.visit import Visit, visit
+
+PRIORITY = "x-priority"
 
 Work = list[Coroutine[Any, Any, None]]
 
@@ -57,10 +60,12 @@ class Reception:
     async def admit(self, headers: Mapping[str, str]) -> Caller:
         """Return, and take note of, whose the current request is. Raises Unauthorized."""
         who = await self.access.admit(headers)
+        if headers.get(PRIORITY) == Priority.BATCH.value:  # nobody rises above their key
+            who = msgspec.structs.replace(who, priority=Priority.BATCH)
         caller.set(who)
         if here := visit.get():
             here.who = who
-        if who is not ANYONE:
+        if who.key != ANYONE.key:
             structlog.contextvars.bind_contextvars(key=who.key)
         return who
 
@@ -85,6 +90,7 @@ class Reception:
     def _share_limits(self, settings: Settings) -> Work:
         counts = limits_store(settings)
         if counts is None:
+            self.desk = Desk(LocalCounts(), settings.workers)
             return []
         self.desk = Desk(counts)
         return [counts.keep()]

@@ -14,7 +14,8 @@ from gateway.output.events import ChoiceEnd, Event, StopCause
 from gateway.output.vocabulary import Vocabulary
 from gateway.telemetry.answers import AnswerWatch
 from gateway.telemetry.lengths import LengthTrace
-from gateway.visit import CANCELLED, visit
+from gateway.traffic.gate import Ticket
+from gateway.visit import CANCELLED, ENDINGS, visit
 
 
 class Reply:
@@ -73,10 +74,11 @@ class Reply:
         Closing the iterator cancels the generation, and so does meeting a stop string in every
         choice. Raises what the engine raises; a deadline that passes with what had come by then.
         """
-        answer, watch, ending = self._answer, self._watch, CANCELLED
+        answer, watch, ending, place = self._answer, self._watch, CANCELLED, None
         begun = False
         watch.begin()
         try:
+            place = await self._enter()
             async with aclosing(self._items) as items:
                 async for item in items:
                     if not begun:
@@ -102,20 +104,24 @@ class Reply:
             told = _late(answer.completion_tokens)
             raise EngineTimeout(told, retry_after_s=error.retry_after_s) from error
         finally:
-            self._end(ending)
+            self._end(ending, place)
 
-    def _end(self, ending: str) -> None:
+    async def _enter(self) -> Ticket | None:
+        if self._visit is None:
+            return None
+        return await self._visit.enter(self._prompt_tokens, self.most_tokens - self._prompt_tokens)
+
+    def _end(self, ending: str, place: Ticket | None) -> None:
         self._watch.end(is_whole=ending in ENDINGS)
         usage = self.usage
         if self._lengths:
             self._lengths.note(self._arrival_s, usage.prompt_tokens, usage.completion_tokens)
         if self._visit:
             has_come = usage.completion_tokens or ending in ENDINGS
-            self._visit.leave(usage if has_come else NOTHING, ending)
+            self._visit.leave(place, usage if has_come else NOTHING, ending)
 
 
 NOTHING = Usage(0, 0)
-ENDINGS = frozenset(cause.value for cause in StopCause)
 
 
 def _reason(events: Sequence[Event]) -> str:

@@ -304,6 +304,22 @@ class LimitSettings(ModelFileModel):
     concurrent_requests: int | None = Field(default=None, ge=0)
 
 
+class AdmissionSettings(ModelFileModel):
+    """How much one replica serves at once, and who waits for it."""
+
+    requests: int | None = Field(default=None, gt=0, description="At once, of one replica.")
+    kv_tokens: int | None = Field(
+        default=None,
+        gt=0,
+        description="Tokens in its KV cache, where its metrics are not read (metrics_port).",
+    )
+    queue: int = Field(default=256, ge=0, description="Requests that may wait.")
+    queue_timeout_s: float = Field(default=30, ge=0, description="How long one may wait.")
+    prompt_weight: float = Field(default=1.0, ge=0, description="What a token counts for its key:")
+    output_weight: float = Field(default=2.0, ge=0, description="of a prompt, of an answer,")
+    cached_weight: float = Field(default=0.1, ge=0, description="of a prompt that was cached.")
+
+
 class PriceSettings(ModelFileModel):
     """What a million tokens cost, in any currency."""
 
@@ -334,6 +350,7 @@ class ModelSettings(ModelFileModel):
     defaults: SamplingSettings = SamplingSettings()
     limits: LimitSettings = LimitSettings()
     price: PriceSettings | None = None
+    admission: AdmissionSettings | None = None
 
 
 class ModelsFile(ModelFileModel):

@@ -9,11 +9,16 @@ from contextvars import ContextVar
 from typing import Protocol
 
 from gateway.generation import Usage
+from gateway.origin import origin
+from gateway.traffic.admission import Admission
 from gateway.traffic.caller import ANYONE, Caller, Limits
 from gateway.traffic.desk import Desk, Headers, LimitReached, Taken
+from gateway.traffic.gate import Ticket
 from gateway.traffic.usage import Row, UsageLog
 
 CANCELLED = "cancelled"
+ENDINGS = frozenset(("stop", "length", "tool_calls"))
+"""Why answers end that came to their end."""
 
 
 class Planned(Protocol):
@@ -36,6 +41,7 @@ class Visit:
         "_num_open",
         "_prompt",
         "_taken",
+        "admission",
         "headers",
         "request_id",
         "who",
@@ -45,6 +51,7 @@ class Visit:
         self.who: Caller = ANYONE
         self.request_id = request_id
         self.headers: Headers = ()
+        self.admission: Admission | None = None
         self._desk, self._log = desk, log
         self._arrived = time.time()
         self._model = ""
@@ -69,8 +76,18 @@ class Visit:
         self.headers = taken.headers
         self._model, self._taken, self._num_open = model, taken, len(answers)
 
-    def leave(self, usage: Usage, ending: str) -> None:
+    async def enter(self, prompt_tokens: int, most_output: int) -> Ticket | None:
+        """Return the place that an answer has, once it may begin. Raises NoCapacity."""
+        if self.admission is None:
+            return None
+        time_left_s = origin.get().timeout_s(None)
+        return await self.admission.enter(self.who, prompt_tokens, most_output, time_left_s)
+
+    def leave(self, place: Ticket | None, usage: Usage, ending: str) -> None:
         """Note what an answer came to, and why it ended; with the last one, all is settled."""
+        if place and self.admission:
+            ended = ending in ENDINGS
+            self.admission.leave(place, usage.completion_tokens, usage.cached_tokens, ended=ended)
         self._prompt += usage.prompt_tokens
         self._completion += usage.completion_tokens
         self._cached += usage.cached_tokens

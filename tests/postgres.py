@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import chown, which
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from gateway.server import free_port
@@ -25,22 +26,23 @@ def postgres_folder() -> Path | None:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """Run a PostgreSQL until the block ends; yield the URL of its database."""
     binaries = postgres_folder()
     assert binaries
-    data, port = folder / "data", free_port("127.0.0.1", 0)
-    prefix = _as_nobody(folder)
-    initdb = [str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-U", "gateway", "-N"]
-    subprocess.run([*prefix, *initdb], check=True, capture_output=True, cwd="/")
-    control = [*prefix, str(binaries / "pg_ctl"), "-D", str(data), "-w"]
-    options = f"-h 127.0.0.1 -p {port} -c fsync=off -k ''"
-    log = str(folder / "postgres.log")
-    subprocess.run([*control, "-l", log, "-o", options, "start"], check=True, cwd="/", **_QUIET)
-    try:
-        yield f"postgresql://gateway:canary-password@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, cwd="/", **_QUIET)
+    with TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
+        prefix, data, port = _as_nobody(folder), f"{folder}/data", free_port("127.0.0.1", 0)
+        initdb = [str(binaries / "initdb"), "-D", data, "-A", "trust", "-U", "gateway", "-N"]
+        subprocess.run([*prefix, *initdb], check=True, cwd="/", **_QUIET)
+        control = [*prefix, str(binaries / "pg_ctl"), "-D", data, "-w"]
+        options = f"-h 127.0.0.1 -p {port} -c fsync=off -k ''"
+        start = ["-l", f"{folder}/log", "-o", options, "start"]
+        subprocess.run([*control, *start], check=True, cwd="/", **_QUIET)
+        try:
+            yield f"postgresql://gateway:canary-password@127.0.0.1:{port}/postgres"
+        finally:
+            stop = [*control, "-m", "immediate", "stop"]
+            subprocess.run(stop, check=True, cwd="/", **_QUIET)
 
 
 _QUIET: dict[str, Any] = {
@@ -50,13 +52,10 @@ _QUIET: dict[str, Any] = {
 }
 
 
-def _as_nobody(folder: Path) -> list[str]:
+def _as_nobody(folder: str) -> list[str]:
     if os.getuid() != 0:
         return []
     chown(folder, NOBODY)
-    for parent in folder.parents:  # a test's folders are their owner's alone
-        if parent.stat().st_uid == 0 and str(parent).startswith("/tmp/"):
-            parent.chmod(parent.stat().st_mode | 0o055)
     runuser = which("runuser")
     assert runuser
     return [runuser, "-u", NOBODY, "--"]

@@ -17,6 +17,12 @@ LIMITS_WITHOUT_STORE = Counter(
     ["policy"],
     registry=REGISTRY,
 )
+NO_CAPACITY = Counter(
+    "gateway_no_capacity",
+    "Requests that were told to come back, as their model had no room for them.",
+    ["model"],
+    registry=REGISTRY,
+)
 USAGE_LOST = Counter(
     "gateway_usage_lost",
     "Rows of usage that could not be written.",

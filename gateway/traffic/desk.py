@@ -37,9 +37,13 @@ class LimitReached(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Holds requests against the limits of their key and of their model."""
+    """Holds requests against the limits of their key and of their model.
+
+    Where several processes count each for itself, `num_processes` share every limit.
+    """
 
     counts: Counts
+    num_processes: int = 1
 
     async def take(self, who: Caller, model: str, limits: Limits, num_tokens: int) -> Taken:
         """Take what a request of so many tokens, its answer included, needs of its limits.
@@ -47,8 +51,8 @@ class Desk:
         Raises LimitReached.
         """
         demands = [
-            *_demands(f"key:{who.key}", who.limits, num_tokens),
-            *_demands(f"model:{model}", limits, num_tokens),
+            *self._demands(f"key:{who.key}", who.limits, num_tokens),
+            *self._demands(f"model:{model}", limits, num_tokens),
         ]
         if not demands:
             return _FREE
@@ -69,18 +73,20 @@ class Desk:
             each = [_refunds(demand, slot, num_tokens) for demand in taken.demands]
             self.counts.give([refund for refunds in each for refund in refunds])
 
+    def _demands(self, owner: str, limits: Limits, num_tokens: int) -> Iterable[Demand]:
+        if (most := self._share(limits.requests_per_minute)) is not None:
+            yield Demand(f"requests:{owner}", Kind.REQUESTS, most, 1)
+        if (most := self._share(limits.tokens_per_minute)) is not None:
+            # One that could alone exceed the limit waits for all of it; what is more, is owed.
+            yield Demand(f"tokens:{owner}", Kind.TOKENS, most, min(num_tokens, max(1, most)))
+        if (most := self._share(limits.concurrent_requests)) is not None:
+            yield Demand(f"concurrent:{owner}", Kind.CONCURRENT, most, 1)
+
+    def _share(self, most: int | None) -> int | None:
+        return most and max(1, most // self.num_processes)
+
 
 _FREE = Taken()
-
-
-def _demands(owner: str, limits: Limits, num_tokens: int) -> Iterable[Demand]:
-    if (most := limits.requests_per_minute) is not None:
-        yield Demand(f"requests:{owner}", Kind.REQUESTS, most, 1)
-    if (most := limits.tokens_per_minute) is not None:
-        # One that could alone exceed the limit waits for all of it; what is more, is owed.
-        yield Demand(f"tokens:{owner}", Kind.TOKENS, most, min(num_tokens, max(1, most)))
-    if (most := limits.concurrent_requests) is not None:
-        yield Demand(f"concurrent:{owner}", Kind.CONCURRENT, most, 1)
 
 
 def _refunds(demand: Demand, slot: int, num_tokens: int) -> Iterable[Refund]:

@@ -22,14 +22,14 @@ from tests.serving import gateway_process
 
 EVER = Query(("tenant", "key", "model"), 0, 2**33)
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
-REQUESTS, AT_ONCE = 300, 16
+REQUESTS, AT_ONCE = 120, 16
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database() -> Iterator[str]:
     if postgres_folder() is None:
         pytest.skip("there is no PostgreSQL here")
-    with postgres(tmp_path_factory.mktemp("postgres")) as url:
+    with postgres() as url:
         yield url
 
 

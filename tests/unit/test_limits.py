@@ -1,6 +1,7 @@
 """Limits as callers meet them: statuses, headers, what a cut answer costs them."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from gateway.reception import Reception
 from gateway.rpc.server import RpcServer
 from gateway.server import free_port
 from gateway.settings import Settings
-from gateway.traffic.caller import Limits
-from gateway.traffic.desk import duration
+from gateway.traffic.caller import NO_LIMITS, Caller, Limits
+from gateway.traffic.counts import LocalCounts
+from gateway.traffic.desk import Desk, LimitReached, duration
 from tests.fakes import FakeEngine, stop, text, tiny_model
 from tests.keys import add_key, bearer, keyed
 from tests.rpc import chat_request
@@ -142,6 +144,21 @@ async def test_a_refused_request_takes_nothing_of_other_limits(path: Path) -> No
 
     assert [one.status_code for one in answers] == [200, 429, 429, 429]
     assert answers[-1].headers["x-ratelimit-remaining-requests"] == "4"
+
+
+@pytest.mark.parametrize(("limit", "let_in"), [(8, 2), (2, 1), (0, 0)])
+async def test_processes_that_count_for_themselves_share_every_limit(
+    limit: int, let_in: int
+) -> None:
+    desk = Desk(LocalCounts(), num_processes=4)
+    who = Caller("alice", limits=Limits(requests_per_minute=limit))
+    passed = 0
+    for _ in range(5):
+        with suppress(LimitReached):
+            await desk.take(who, "tiny", NO_LIMITS, 10)
+            passed += 1
+
+    assert passed == let_in
 
 
 async def test_over_grpc_limits_end_calls_with_details(path: Path) -> None:

@@ -29,6 +29,7 @@ ROWS = [
     (errors.Overloaded, Code.RESOURCE_EXHAUSTED, "OVERLOADED", 429),
     (errors.RateLimited, Code.RESOURCE_EXHAUSTED, "RATE_LIMIT_EXCEEDED", 429),
     (errors.RequestOverLimit, Code.RESOURCE_EXHAUSTED, "RATE_LIMIT_EXCEEDED", 429),
+    (errors.NoCapacity, Code.UNAVAILABLE, "NO_CAPACITY", 503),
     (errors.LimitsUnavailable, Code.UNAVAILABLE, "LIMITS_UNAVAILABLE", 503),
     (errors.UsageUnavailable, Code.UNAVAILABLE, "USAGE_UNAVAILABLE", 503),
     (errors.EngineUnavailable, Code.UNAVAILABLE, "ENGINE_UNAVAILABLE", 503),
