@@ -386,6 +386,18 @@ def test_a_request_that_cannot_be_taken_ends_with_a_status(
     assert server.receive(request(3)), "others go on"
 
 
+def test_a_bomb_that_is_refused_was_as_much_work_as_what_it_had_become() -> None:
+    server, ids = ready(), range(1, 9, 2)
+    bombs = [request(id, GZIP) + data(gzip(bytes(2 * MAX_MESSAGE)), id) for id in ids]
+
+    turns = [server.receive(b"".join(bombs))]
+    while server.is_behind:
+        turns.append(server.receive(b""))
+
+    ends = [[stream.id for stream, item in events if item is End.GONE] for events in turns]
+    assert [each for each in ends if each] == [[id] for id in ids]
+
+
 @pytest.mark.parametrize(
     ("headers", "http_status"),
     [

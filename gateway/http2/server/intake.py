@@ -140,22 +140,30 @@ class Intake(Streams):
     ) -> None:
         num_held = self.num_held
         self.num_held -= stream.num_held
+        refusal = self._read_messages(stream, flow_bytes, data, is_end)
+        self.num_held += stream.num_held
+        self._work += max(0, self.num_held - num_held) // _INFLATED_BYTES
+        if refusal:
+            self._fail(stream.id, refusal)
+            return
+        self._check_held(stream)
+        if is_end:
+            self._half_close(stream)
+        else:
+            self._credit(stream)
+
+    def _read_messages(
+        self, stream: ServerStream, flow_bytes: int, data: bytes, is_end: bool
+    ) -> StatusError | None:
+        """Return why the messages cannot be taken, if they cannot."""
         try:
             for number, message in enumerate(stream.take_data(flow_bytes, data, is_end)):
                 self._events.append((stream, message))
                 if number:
                     self._patience.frame()
         except StatusError as error:
-            self.num_held += stream.num_held
-            self._fail(stream.id, error)
-            return
-        self.num_held += stream.num_held
-        self._work += max(0, self.num_held - num_held) // _INFLATED_BYTES
-        self._check_held(stream)
-        if is_end:
-            self._half_close(stream)
-        else:
-            self._credit(stream)
+            return error
+        return None
 
     def _check_held(self, stream: ServerStream) -> None:
         if self.num_held > self._max_held_bytes:
