@@ -1,5 +1,6 @@
 """What a generation is: asked for, produced, ended. Knows neither OpenAI nor Triton."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -67,9 +68,10 @@ class Lora:
 class Generation(msgspec.Struct, frozen=True):
     """One request to an engine, with every default decided.
 
-    `end_ids` end a sequence and are not part of the answer. `streaming` asks for deltas as they
-    are produced; otherwise each sequence arrives as one delta. `session` is what the caller calls
-    the conversation or the user, if anything.
+    `end_ids` end a sequence and are not part of the answer. `num_top` counts the likeliest tokens
+    to be told of at each place. `streaming` asks for deltas as they are produced; otherwise each
+    sequence arrives as one delta. `session` is what the caller calls the conversation or the user,
+    if anything.
     """
 
     prompt: Prompt
@@ -82,17 +84,24 @@ class Generation(msgspec.Struct, frozen=True):
     logit_bias: tuple[tuple[int, float], ...] = ()
     guide: Guide | None = None
     logprobs: bool = False
+    num_top: int = 0
     streaming: bool = True
     lora: Lora | None = None
     session: str = ""
 
 
+Tops = Sequence[tuple[int, float]]
+"""The likeliest tokens at a place and a natural log each, the likeliest first."""
+
+
 class Delta(msgspec.Struct, frozen=True, gc=False):
-    """Token ids that sequence `index` gained; with logprobs asked for, one natural log each."""
+    """Token ids that sequence `index` gained; with logprobs asked for, one natural log each, and
+    with `num_top` the likeliest at each place."""
 
     index: int
     token_ids: list[int]
     logprobs: list[float] = []
+    tops: Sequence[Tops] = ()
 
 
 class TextDelta(msgspec.Struct, frozen=True, gc=False):

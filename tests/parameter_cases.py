@@ -109,6 +109,7 @@ TEXT = ("choices", 0, "text")
 STOPPED = (text("one END two"), stop())
 SPECIALS = (Delta(0, [*b"a", IM_START, *b"b"]), stop())
 LOGPROBS = (Delta(0, list(b"Hi"), [-0.5, -1.0]), stop())
+TOPS = (Delta(0, list(b"Hi"), [-0.5, -1.0], [[(72, -0.5), (74, -0.75)], [(105, -1.0)]]), stop())
 TOO_MANY = 10**6
 UINT64 = 2**64
 
@@ -383,9 +384,21 @@ CHAT = [
     ),
     Case("logprobs", False, answered(None, "choices", 0, "logprobs")),
     Case("top_logprobs", 0, sent(logprobs=True), {"logprobs": True}),
-    Case("top_logprobs", 1, unsupported("top_logprobs"), {"logprobs": True}),
+    Case("top_logprobs", 1, sent(logprobs=True, num_top=1), {"logprobs": True}, TOPS),
+    Case(
+        "top_logprobs",
+        2,
+        answered(
+            [
+                {"token": "H", "logprob": -0.5, "bytes": [72]},
+                {"token": "J", "logprob": -0.75, "bytes": [74]},
+            ],
+            *("choices", 0, "logprobs", "content", 0, "top_logprobs"),
+        ),
+        {"logprobs": True},
+        TOPS,
+    ),
     Case("top_logprobs", 1, refused("top_logprobs")),
-    Case("top_logprobs", 2, unsupported("top_logprobs"), {"logprobs": True, "temperature": 0}),
     Case(
         "top_logprobs",
         1,
@@ -497,9 +510,14 @@ COMPLETION = [
     Case("max_tokens", TOO_MANY, refused("prompt", "context_length_exceeded")),
     Case("logprobs", 0, sent(logprobs=True), script=LOGPROBS),
     Case("logprobs", 0, refused("logprobs", "unsupported_parameter"), {"echo": True}),
-    Case("logprobs", 1, unsupported("logprobs")),
     Case("logprobs", 1, sent(logprobs=True), {"temperature": 0}, LOGPROBS),
-    Case("logprobs", 2, unsupported("logprobs"), {"temperature": 0}),
+    Case("logprobs", 2, sent(num_top=2), script=TOPS),
+    Case(
+        "logprobs",
+        2,
+        answered([{"H": -0.5, "J": -0.75}, {"i": -1.0}], "choices", 0, "logprobs", "top_logprobs"),
+        script=TOPS,
+    ),
     Case("logprobs", 6, refused("logprobs")),
     Case("echo", True, answered("HiHi", *TEXT)),
     Case("echo", False, answered("Hi", *TEXT)),

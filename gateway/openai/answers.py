@@ -37,7 +37,7 @@ class TokenLogprobEntry(AnswerModel):
     token: str
     logprob: float
     bytes: list[int]
-    top_logprobs: list[TopLogprob] = Field(max_length=1)
+    top_logprobs: list[TopLogprob] = Field(max_length=20)
 
 
 class ChatLogprobs(AnswerModel):

@@ -10,11 +10,11 @@ from gateway.openai.chunks import StreamUsage
 from gateway.openai.draft import (
     Draft,
     check_echo,
-    check_tops,
     check_unknown,
     parse_draft,
     parse_stops,
     parse_stream_usage,
+    parse_tops,
 )
 from gateway.openai.guides import parse_chat_form
 from gateway.openai.messages import parse_conversation
@@ -68,6 +68,7 @@ def parse_chat(body: ChatCompletionRequest, model: Model, strict: bool) -> ChatT
         tool_choice=choice,
         parallel_tool_calls=is_parallel,
         logprobs=bool(body.logprobs),
+        num_top=parse_tops(body.top_logprobs or 0, body, model, "top_logprobs"),
         return_token_ids=bool(body.return_token_ids),
     )
     max_tokens = body.max_completion_tokens or body.max_tokens
@@ -103,7 +104,5 @@ def _check_outputs(body: ChatCompletionRequest, model: Model) -> None:
         )
     if body.top_logprobs is not None and not body.logprobs:
         raise InvalidRequest("'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
-    if body.top_logprobs:
-        check_tops(body.top_logprobs, body, model, "top_logprobs")
     if body.logprobs:
         model.require(Feature.LOGPROBS, "logprobs")

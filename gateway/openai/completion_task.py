@@ -9,11 +9,11 @@ from gateway.models import Model
 from gateway.openai.chunks import StreamUsage
 from gateway.openai.draft import (
     Draft,
-    check_tops,
     check_unknown,
     parse_draft,
     parse_stops,
     parse_stream_usage,
+    parse_tops,
 )
 from gateway.openai.guides import parse_form
 from gateway.openai.schemas import CompletionRequest, TokenizeRequest
@@ -76,6 +76,7 @@ def parse_completion(body: CompletionRequest, model: Model, strict: bool) -> Com
         include_stop=bool(body.include_stop_str_in_output),
         skip_special=body.skip_special_tokens is not False,
         logprobs=body.logprobs is not None or candidates > n,
+        num_top=parse_tops(body.logprobs or 0, body, model, "logprobs"),
         return_token_ids=bool(body.return_token_ids),
     )
     form = parse_form(body, model)
@@ -138,8 +139,6 @@ def _candidates(body: CompletionRequest, n: int) -> int:
 def _check_outputs(body: CompletionRequest, model: Model, ranks: bool) -> None:
     if body.suffix:
         raise UnsupportedParameter("Insertion before a suffix is not supported.", param="suffix")
-    if body.logprobs:
-        check_tops(body.logprobs, body, model, "logprobs")
     if body.logprobs is not None and body.echo:
         raise UnsupportedParameter(
             "'logprobs' with 'echo' is not supported: the engine does not tell the prompt's.",

@@ -191,6 +191,9 @@ class _Choice:
         return {
             "tokens": [entry.token for entry in self.logprobs],
             "token_logprobs": [entry.logprob for entry in self.logprobs],
-            "top_logprobs": [{entry.token: entry.logprob} for entry in self.logprobs],
+            "top_logprobs": [
+                {each.token: each.logprob for each in (*entry.tops, entry)}
+                for entry in self.logprobs
+            ],
             "text_offset": offsets,
         }

@@ -81,6 +81,7 @@ def parse_draft(
         bad_words=parse_bad_words(body, model),
         logit_bias=parse_logit_bias(body, model),
         logprobs=spec.logprobs,
+        num_top=spec.num_top,
         lora=model.lora,
         streaming=bool(body.stream) or bool(spec.stops),
         session=parse_session(body),
@@ -177,11 +178,16 @@ def check_unknown(body: GenerationRequest, strict: bool) -> None:
         log.debug("parameter_ignored", param=name[:MAX_WORD])
 
 
-def check_tops(num_top: int, body: GenerationRequest, model: Model, param: str) -> None:
-    """Raise UnsupportedParameter for alternatives to tokens, which engines do not tell.
+def parse_tops(num_top: int, body: GenerationRequest, model: Model, param: str) -> int:
+    """Return how many of the likeliest tokens the engine is to be asked for.
 
-    The likeliest one alone is known where decoding is greedy: it is the chosen one.
+    Raises UnsupportedParameter where it does not tell them. The likeliest one alone is known where
+    decoding is greedy: it is the chosen one.
     """
+    if not num_top:
+        return 0
+    if Feature.TOP_LOGPROBS in model.engine.features:
+        return num_top
     if num_top > 1 or not parse_sampling(body, model).is_greedy:
         raise UnsupportedParameter(
             f"{param!r} of {num_top} is not supported: the engine tells the log probability of the "
@@ -189,6 +195,7 @@ def check_tops(num_top: int, body: GenerationRequest, model: Model, param: str) 
             "0, where the chosen token is the likeliest.",
             param=param,
         )
+    return 0
 
 
 def check_features(body: GenerationRequest, model: Model) -> None:

@@ -162,8 +162,8 @@ class ChatCompletionRequest(ConversationFields, GenerationRequest):
     logprobs: bool | None = Field(None, description="Needs the engine's return_log_probs.")
     top_logprobs: Annotated[int, Field(ge=0, le=20), Whole()] | None = Field(
         None,
-        description="Refused above 0, as engines tell the chosen token's alone; but 1 where "
-        "decoding is greedy. Needs logprobs.",
+        description="Needs logprobs, and the engine's num_top_log_probs: others tell the chosen "
+        "token's alone, which is 1 where decoding is greedy.",
     )
     parallel_tool_calls: bool | None = Field(
         None, description="False keeps the first call only. Default true."
@@ -189,8 +189,8 @@ class CompletionRequest(GenerationRequest):
     )
     logprobs: Annotated[int, Field(ge=0, le=5), Whole()] | None = Field(
         None,
-        description="0 gives the chosen token's; above is refused, but 1 where decoding is "
-        "greedy. Needs return_log_probs.",
+        description="0 gives the chosen token's; above needs the engine's num_top_log_probs, but "
+        "1 where decoding is greedy. Needs return_log_probs.",
     )
     echo: bool | None = Field(None, description="Repeat the prompt before the answer.")
     best_of: Annotated[int, Field(ge=1, le=size.MAX_CANDIDATES), Whole()] | None = Field(

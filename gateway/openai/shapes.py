@@ -23,10 +23,13 @@ def usage_object(usage: Usage) -> JsonObject:
 def logprobs_object(logprobs: Iterable[TokenLogprob], num_top: int) -> JsonObject:
     """Return a chat choice's `logprobs`, each with its likeliest tokens.
 
-    Engines tell the chosen tokens' alone: it is the likeliest where decoding is greedy, and
+    Some engines tell the chosen tokens' alone: it is the likeliest where decoding is greedy, and
     `num_top` is 0 elsewhere.
     """
-    content = [_chosen(entry) | {"top_logprobs": [_chosen(entry)] * num_top} for entry in logprobs]
+    content = [
+        _chosen(entry) | {"top_logprobs": [_chosen(top) for top in entry.tops or [entry] * num_top]}
+        for entry in logprobs
+    ]
     return {"content": content, "refusal": None}
 
 

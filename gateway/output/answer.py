@@ -22,6 +22,7 @@ class AnswerSpec(msgspec.Struct, frozen=True):
 
     `parser` names the tool call format, one of PARSERS, or is None where text is only text;
     `tools` are the declared names: a call of any other is content; some can be called bare.
+    `num_top` counts the likeliest tokens that the engine is asked for.
     """
 
     num_choices: int = 1
@@ -34,6 +35,7 @@ class AnswerSpec(msgspec.Struct, frozen=True):
     tool_choice: ToolChoice = Auto()
     parallel_tool_calls: bool = True
     logprobs: bool = False
+    num_top: int = 0
     return_token_ids: bool = False
 
     @property

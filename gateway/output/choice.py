@@ -120,11 +120,12 @@ class TracedChoice(StagedChoice):
     def _push_tokens(self, delta: Delta) -> list[Event]:
         texts = []
         logprobs = delta.logprobs or [0.0] * len(delta.token_ids)
-        for token_id, logprob in zip(delta.token_ids, logprobs, strict=True):
+        tops = delta.tops or [()] * len(delta.token_ids)
+        for token_id, logprob, top in zip(delta.token_ids, logprobs, tops, strict=True):
             self.num_tokens += 1
             read = self._detokenizer.push((token_id,))
             emitted = self._stops.push(read)
-            self._trace.add(token_id, logprob, len(read), len(emitted))
+            self._trace.add(token_id, logprob, len(read), len(emitted), top)
             texts.append(emitted)
             if self._stops.stopped:
                 break

@@ -14,11 +14,13 @@ class StopCause(Enum):
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, gc=False):
-    """A sampled token: its text (U+FFFD where bytes are no character yet), bytes, natural log."""
+    """A sampled token: its text (U+FFFD where bytes are no character yet), bytes, natural log;
+    and the likeliest tokens at its place, where those were asked for."""
 
     token: str
     bytes: bytes
     logprob: float
+    tops: "tuple[TokenLogprob, ...]" = ()
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):

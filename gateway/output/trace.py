@@ -2,6 +2,7 @@
 
 from collections import deque
 
+from gateway.generation import Tops
 from gateway.output.events import Content, Event, TokenLogprob
 from gateway.output.vocabulary import Vocabulary
 
@@ -23,12 +24,12 @@ class Trace:
         self._vocabulary = vocabulary
         self._logprobs = logprobs
         self._ids = ids
-        self._tokens: deque[tuple[int, int, float]] = deque()
+        self._tokens: deque[tuple[int, int, float, Tops]] = deque()
         self._read = self._emitted = 0
 
-    def add(self, token_id: int, logprob: float, read: int, emitted: int) -> None:
+    def add(self, token_id: int, logprob: float, read: int, emitted: int, tops: Tops) -> None:
         """Note a token that completed `read` characters, and that `emitted` ones were let go."""
-        self._tokens.append((self._read, token_id, logprob))
+        self._tokens.append((self._read, token_id, logprob, tops))
         self._read += read
         self._emitted += emitted
 
@@ -39,8 +40,8 @@ class Trace:
             tokens.append(self._tokens.popleft())
         if not tokens:
             return events
-        ids = [token_id for _, token_id, _ in tokens] if self._ids else []
-        logprobs = [self._logprob(t, p) for _, t, p in tokens] if self._logprobs else []
+        ids = [token_id for _, token_id, _, _ in tokens] if self._ids else []
+        logprobs = [self._logprob(t, p, top) for _, t, p, top in tokens] if self._logprobs else []
         rest, text = events, ""
         if events and isinstance(events[0], Content):
             rest, text = events[1:], events[0].text
@@ -51,7 +52,8 @@ class Trace:
         self._emitted = self._emitted + emitted if stopped else self._read + 1
         return self.annotate(events)
 
-    def _logprob(self, token_id: int, logprob: float) -> TokenLogprob:
+    def _logprob(self, token_id: int, logprob: float, tops: Tops = ()) -> TokenLogprob:
         data = self._vocabulary.token(token_id)
         told = logprob if IMPOSSIBLE < logprob < -IMPOSSIBLE else IMPOSSIBLE
-        return TokenLogprob(data.decode(errors="replace"), data, told)
+        others = tuple([self._logprob(*top) for top in tops])
+        return TokenLogprob(data.decode(errors="replace"), data, told, others)

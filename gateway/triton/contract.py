@@ -18,6 +18,7 @@ REQUIRED_OUTPUTS = frozenset({"output_ids", "sequence_length"})
 FEATURE_INPUTS: dict[Feature, set[str]] = {
     Feature.NUM_SEQUENCES: {"num_return_sequences"},
     Feature.LOGPROBS: {"return_log_probs"},
+    Feature.TOP_LOGPROBS: {"return_log_probs", "num_top_log_probs"},
     Feature.LOGIT_BIAS: {"embedding_bias"},
     Feature.GUIDED_DECODING: {"guided_decoding_guide_type", "guided_decoding_guide"},
     Feature.REPETITION_PENALTY: {"repetition_penalty"},
@@ -28,6 +29,7 @@ FEATURE_INPUTS: dict[Feature, set[str]] = {
 FEATURE_OUTPUTS = {
     Feature.NUM_SEQUENCES: {"sequence_index"},
     Feature.LOGPROBS: {"output_log_probs"},
+    Feature.TOP_LOGPROBS: {"output_log_probs", "top_log_prob_ids", "top_log_probs"},
 }
 
 
@@ -73,6 +75,11 @@ class Contract:
     def perf_metrics(self) -> str:
         """The tensor that asks for the KV blocks reused, BOOL[1, 1]; 0.19 gave it its name."""
         return self._one_of("return_perf_metrics", "return_kv_cache_reuse_stats")
+
+    @property
+    def finds_adapters(self) -> bool:
+        """Whether adapters are loaded by the engine, from the path that comes with a request."""
+        return "lora_path" in self.inputs
 
     @property
     def tokens_per_block(self) -> int:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
-from gateway.generation import Delta, FinishReason, Generation
+from gateway.generation import Delta, FinishReason, Generation, Tops
 from gateway.triton.call import is_final
 from gateway.triton.ending import Endings
 from gateway.triton.tensors import first_int32
@@ -21,14 +21,17 @@ class DeltaReader:
     the first is read. output_log_probs is FP32 [1, beams, T]: TensorRT-LLM streams those of all
     tokens so far beside the ids of the new ones (model_instance_state.cc of v0.19.0, lines
     1176-1195), PyTorch's engine those of the new ones; the last belong to them either way. The
-    sequence is 0 unless `sequence_index` tells. `parse` returns the `ModelInferResponse` in a
-    message, or raises; a message of the same form as the one before is read without it.
+    sequence is 0 unless `sequence_index` tells. Of our own models' outputs, top_log_prob_ids and
+    top_log_probs are [1, T, K], of the new tokens, -1 where there are fewer than K. `parse` returns
+    the `ModelInferResponse` in a message, or raises; a message of the same form as the one before
+    is read without it.
     """
 
     __slots__ = (
         "_counts",
         "_endings",
         "_form",
+        "_num_top",
         "_parse",
         "_with_logprobs",
         "is_final",
@@ -40,6 +43,7 @@ class DeltaReader:
         self.reused_blocks = 0
         self._parse = parse
         self._with_logprobs = generation.logprobs
+        self._num_top = generation.num_top
         self._counts = Endings(generation, max_model_len)
         self._endings = self._counts.each
         self._form: Form | None = None
@@ -99,6 +103,8 @@ class DeltaReader:
         self, message: bytes, contents: Mapping[str, bytes], num_tokens: int
     ) -> "Form | None":
         counts = {"output_ids": num_tokens, "sequence_index": 1}
+        if self._num_top:
+            return None
         if self._with_logprobs:
             if len(contents["output_log_probs"]) != num_tokens * NUMBER_BYTES:
                 return None  # no two messages are alike where the list grows
@@ -116,7 +122,20 @@ class DeltaReader:
         logprobs = struct.unpack_from(
             f"<{num_tokens}f", contents["output_log_probs"], end - num_tokens * NUMBER_BYTES
         )
-        return Delta(index, token_ids, list(logprobs))
+        return Delta(index, token_ids, list(logprobs), _tops(contents, num_tokens, self._num_top))
+
+
+def _tops(contents: Mapping[str, bytes], num_tokens: int, num_top: int) -> Sequence[Tops]:
+    if not num_top:
+        return ()
+    count = num_tokens * num_top
+    ids = struct.unpack_from(f"<{count}i", contents["top_log_prob_ids"])
+    logs = struct.unpack_from(f"<{count}f", contents["top_log_probs"])
+    told = list(zip(ids, logs, strict=True))
+    return [
+        [pair for pair in told[start : start + num_top] if pair[0] >= 0]
+        for start in range(0, count, num_top)
+    ]
 
 
 class Form:
@@ -209,6 +228,7 @@ def _joined(deltas: Iterable[Delta]) -> Sequence[Delta]:
     for delta in deltas:
         if held := joined.get(delta.index):
             token_ids, logprobs = held.token_ids + delta.token_ids, held.logprobs + delta.logprobs
-            delta = Delta(delta.index, token_ids, logprobs)
+            tops = [*held.tops, *delta.tops] if delta.tops else held.tops
+            delta = Delta(delta.index, token_ids, logprobs, tops)
         joined[delta.index] = delta
     return tuple(joined.values())

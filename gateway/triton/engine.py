@@ -10,7 +10,7 @@ from gateway.generation import Finished, Generation, Item
 from gateway.triton.call import Asked, EngineRequest
 from gateway.triton.contract import Contract
 from gateway.triton.deltas import DeltaReader
-from gateway.triton.lora import adapter_tensors, task_tensor
+from gateway.triton.lora import adapter_tensors, path_tensors, task_tensor
 from gateway.triton.prefixes import Mark, marks_of
 from gateway.triton.replica import Replica
 from gateway.triton.resumption import Resumption
@@ -73,6 +73,8 @@ class TritonEngine(ServedModel):
         assert isinstance(contract, Contract)
         if not (lora := generation.lora):
             return encode_request(generation, contract, request.id)
+        if contract.finds_adapters:
+            return encode_request(generation, contract, request.id, path_tensors(lora))
         if lora.task_id in replica.adapters_held:
             return encode_request(generation, contract, request.id, [task_tensor(lora)])
         adapter = await asyncio.to_thread(adapter_tensors, lora)

@@ -1,4 +1,5 @@
-"""LoRA adapters as tensors: files as TensorRT-LLM's converters write them, checked when read."""
+"""LoRA adapters as tensors: files as TensorRT-LLM's converters write them, checked when read; or
+the path of a folder that the engine reads itself."""
 
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.generation import Lora
-from gateway.triton.tensors import ONE, Tensor
+from gateway.triton.tensors import ONE, Tensor, string
 
 WEIGHTS, CONFIG = "model.lora_weights.npy", "model.lora_config.npy"
+PEFT_CONFIG = "adapter_config.json"
 
 
 def check_adapter(folder: Path) -> None:
-    """Raise ValueError or OSError, naming the file, for a folder without a usable adapter."""
+    """Raise ValueError or OSError, naming the file, for a folder without a usable adapter.
+
+    One in the format of Hugging Face's peft is for the engine to read.
+    """
+    if (folder / PEFT_CONFIG).is_file():
+        return
     weights, config = _load(folder, WEIGHTS), _load(folder, CONFIG)
     if weights.dtype != np.float16:
         raise ValueError(f"{folder / WEIGHTS} holds {weights.dtype}, not float16")
@@ -26,6 +33,11 @@ def check_adapter(folder: Path) -> None:
 def task_tensor(lora: Lora) -> Tensor:
     """Return lora_task_id, UINT64 [1, 1]: all that is sent of an adapter the engine holds."""
     return "lora_task_id", "UINT64", ONE, lora.task_id.to_bytes(8, "little")
+
+
+def path_tensors(lora: Lora) -> list[Tensor]:
+    """Return lora_task_id and lora_path, all that an engine needs that reads adapters itself."""
+    return [task_tensor(lora), string("lora_path", lora.path)]
 
 
 def adapter_tensors(lora: Lora) -> list[Tensor]:

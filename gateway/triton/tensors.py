@@ -96,13 +96,19 @@ def _extras(generation: Generation, contract: Contract) -> Iterator[Tensor]:
         yield "embedding_bias", "FP32", (1, contract.vocab_size), raw
     if generation.bad_words:
         yield words("bad_words_list", generation.bad_words)
-    if generation.logprobs:
-        yield boolean("return_log_probs", True)
+    yield from _log_probs(generation)
     if generation.guide is not None:
         yield string("guided_decoding_guide_type", generation.guide.kind.value)
         yield string("guided_decoding_guide", generation.guide.text)
     if "kv_cache_reused_blocks" in contract.outputs:
         yield boolean(contract.perf_metrics, True)
+
+
+def _log_probs(generation: Generation) -> Iterator[Tensor]:
+    if generation.logprobs:
+        yield boolean("return_log_probs", True)
+    if generation.num_top:
+        yield int32("num_top_log_probs", generation.num_top)
 
 
 @lru_cache(maxsize=16)

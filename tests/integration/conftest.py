@@ -10,6 +10,7 @@ from build_engine.repository import Repository, RepositorySpec, build
 from build_engine.templates import render, templates_folder
 from gateway.embedded.platform import Platform, PlatformUnsupported, check_platform
 from gateway.embedded.tritonserver import TritonServer
+from tests.llm_api import llm_api_repository
 from tests.shared_servers import await_servers, lasting
 
 SCRIPT = Path(__file__).parents[1] / "data" / "simulator.json"
@@ -55,6 +56,18 @@ def simulated_server(
     shutil.copytree(openvino_repository.tokenizer_dir, repository / "tensorrt_llm" / "tokenizer")
     shutil.copy(SCRIPT, repository / "tensorrt_llm" / "1")
     with lasting(TritonServer(repository, log_file=log_folder / "simulated.log")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def llm_api_server(
+    openvino_repository: Repository, tmp_path_factory: pytest.TempPathFactory, log_folder: Path
+) -> Iterator[TritonServer]:
+    """A server that answers by the same script, over the stand-in for TensorRT-LLM's LLM API."""
+    folder = tmp_path_factory.mktemp("llm_api")
+    tokenizer = openvino_repository.tokenizer_dir
+    repository = llm_api_repository(folder, tokenizer, SCRIPT)
+    with lasting(TritonServer(repository, log_file=log_folder / "llm_api.log")) as server:
         yield server
 
 

@@ -17,7 +17,11 @@ from gateway.embedded.tritonserver import TritonServer
 CONTRACT = json.loads(
     (Path(__file__).parents[1] / "data" / "tensor-contract-trtllm-1.2.json").read_text()
 )["tensorrt_llm"]
-_INPUTS = {tensor["name"]: tensor["data_type"] for tensor in CONTRACT["inputs"]}
+_INPUTS = {tensor["name"]: tensor["data_type"] for tensor in CONTRACT["inputs"]} | {
+    "num_top_log_probs": "INT32",
+    "num_prompt_log_probs": "INT32",
+    "lora_path": "STRING",
+}
 _ENSEMBLE_INPUTS = {
     "text_input": "STRING",
     "max_tokens": "INT32",

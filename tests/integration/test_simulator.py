@@ -1,4 +1,5 @@
-"""The simulated stand-in keeps the contract of TensorRT-LLM, in a real tritonserver."""
+"""Scripted answers keep the contract of TensorRT-LLM, in a real tritonserver: of the simulator, and
+of our engine on the LLM API over a stand-in for that."""
 
 import threading
 import time
@@ -16,9 +17,10 @@ END_ID = 2
 WORD = 17
 
 
-@pytest.fixture(scope="module")
-def client(simulated_server: TritonServer) -> Client:
-    return Client(simulated_server)
+@pytest.fixture(scope="module", params=["simulated", "llm_api"])
+def client(request: pytest.FixtureRequest) -> Client:
+    server: TritonServer = request.getfixturevalue(f"{request.param}_server")
+    return Client(server)
 
 
 @pytest.fixture(scope="module")

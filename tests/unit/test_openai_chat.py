@@ -4,6 +4,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.engine import Feature
 from gateway.errors import EngineFailure, EngineTimeout, Overloaded
 from gateway.origin import origin
 from tests.fakes import IM_END, FakeEngine, length, stop, text
@@ -212,7 +213,6 @@ async def test_token_ids_are_returned_when_asked_for() -> None:
         ({"stream_options": {"include_usage": True}}, "stream_options", 400),
         ({"max_tokens": 0}, "max_tokens", 400),
         ({"logit_bias": {"9999": 1}}, "logit_bias", 400),
-        ({"top_logprobs": 2, "logprobs": True}, "top_logprobs", 400),
         ({"audio": {"voice": "x"}}, "audio", 400),
         ({"tool_choice": "required"}, "tool_choice", 400),
     ],
@@ -224,6 +224,24 @@ async def test_a_bad_parameter_is_named(fields: dict[str, Any], param: str, stat
     assert response.status_code == status
     assert response.json()["error"]["param"] == param
     assert isinstance(response.json()["error"]["code"], str)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"top_logprobs": 1}, {"top_logprobs": 2, "temperature": 0}],
+    ids=["sampled", "more than the chosen"],
+)
+async def test_the_likeliest_are_not_made_up_where_the_engine_does_not_tell(
+    fields: dict[str, Any],
+) -> None:
+    engine = FakeEngine([stop()])
+    engine.features = frozenset(Feature) - {Feature.TOP_LOGPROBS}
+
+    response = await post(engine, logprobs=True, **fields)
+
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "top_logprobs"
+    assert response.json()["error"]["code"] == "unsupported_parameter"
 
 
 async def test_unknown_parameters_and_nulls_are_ignored() -> None:

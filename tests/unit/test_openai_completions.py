@@ -150,7 +150,6 @@ async def test_one_failing_prompt_fails_the_request_and_closes_the_others() -> N
     ("fields", "param"),
     [
         ({"suffix": "x"}, "suffix"),
-        ({"logprobs": 1}, "logprobs"),
         ({"logprobs": 0, "echo": True}, "logprobs"),
         ({"prompt": ["a"] * 52, "best_of": 20}, "prompt"),
         ({"n": 3, "best_of": 2}, "best_of"),

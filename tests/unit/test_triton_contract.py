@@ -57,6 +57,16 @@ def test_what_cannot_come_back_cannot_be_asked_for(output: str, feature: Feature
     assert feature not in without.features
 
 
+def test_the_likeliest_are_told_where_a_model_declares_tensors_of_our_own() -> None:
+    contract = config(
+        inputs=f"{INPUTS} num_top_log_probs",
+        outputs=f"{OUTPUTS} top_log_prob_ids top_log_probs",
+    )
+
+    assert Feature.TOP_LOGPROBS in read_contract(contract, vocab_size=10).features
+    assert Feature.TOP_LOGPROBS not in read_contract(config(), vocab_size=10).features
+
+
 def test_guided_decoding_needs_a_backend_behind_its_tensors() -> None:
     with_backend = read_contract(config(guided_decoding_backend="xgrammar"), vocab_size=10)
     unfilled = config(guided_decoding_backend="${guided_decoding_backend}")

@@ -147,6 +147,30 @@ def test_logprobs_of_several_sequences_that_grow_at_once_stay_apart() -> None:
     ]
 
 
+def test_the_likeliest_come_with_their_tokens_and_free_places_are_left_out() -> None:
+    read = reader(logprobs=True, num_top=2, end_ids=(6,))
+    messages = [
+        token(
+            5,
+            output_log_probs=floats(-1.0),
+            top_log_prob_ids=int32s(5, 9),
+            top_log_probs=floats(-1.0, -1.5),
+        ),
+        token(
+            6,
+            output_log_probs=floats(-2.0),
+            top_log_prob_ids=int32s(6, -1),
+            top_log_probs=floats(-2.0, float("-inf")),
+        ),
+    ]
+
+    deltas = [*read.read(messages[:1]), *read.read(messages[1:])]
+
+    assert deltas == [Delta(0, [5], [-1.0], [[(5, -1.0), (9, -1.5)]]), Delta(0, [], [], [])]
+    joined = reader(logprobs=True, num_top=2).read(messages)
+    assert [list(top) for top in joined[0].tops] == [[(5, -1.0), (9, -1.5)], [(6, -2.0)]]
+
+
 def test_of_several_beams_the_first_is_read() -> None:
     message = streamed(
         output_ids=int32s(5, 6, 7, 8),

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,26 @@ async def test_the_tensors_are_those_of_the_contract(tmp_path: Path) -> None:
     task_id, weights, config = channel.sent[0].raw_input_contents[-3:]
     assert task_id == struct.pack("<Q", 7)
     assert (len(weights), len(config)) == (2 * 8 * 2, 2 * 3 * 4)
+
+
+async def test_an_engine_that_finds_adapters_is_told_where(tmp_path: Path) -> None:
+    channel = ScriptedChannel("", "")
+    contract = replace(CONTRACT, inputs=CONTRACT.inputs | {"lora_path"})
+    engine = TritonEngine(pool([Replica(channel, "tensorrt_llm")], contract))  # type: ignore[arg-type]
+
+    for _ in range(2):
+        await ask(engine, tmp_path)
+
+    for request in channel.sent:
+        number, path = request.inputs[-2:]
+        assert (number.name, path.name) == ("lora_task_id", "lora_path")
+        assert request.raw_input_contents[-1][4:].decode() == str(tmp_path)
+
+
+def test_an_adapter_in_pefts_format_is_for_the_engine_to_read(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+
+    assert load_blueprint(settings_with(tmp_path), Settings())
 
 
 def settings_with(folder: Path) -> ModelSettings:

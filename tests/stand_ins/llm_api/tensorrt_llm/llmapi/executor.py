@@ -2,8 +2,9 @@
 
 Sequences end as upstream's TorchSampler ends them (`_handle_stop_criteria` in
 _torch/pyexecutor/sampler.py): an end token and a stop token are among the tokens.
-A guide that does not compile fails its own request, with the text of guided_decoder.py
-("Guided decoding error: ..."). Log probabilities are made up: the chosen token's is its id's, the
+A step that fails ends all requests in flight by its error, and no later ones (`_handle_errors` in
+_torch/pyexecutor/py_executor.py). A guide that does not compile fails its own request, by the text
+of guided_decoder.py there. Log probabilities are made up: the chosen token's is its id's, the
 others follow it, one token and 1.0 apart.
 """
 
@@ -102,7 +103,6 @@ class Executor:
             failed, self._active = self._active, {}
         for generating in failed.values():
             generating.fail(message)
-        self.is_shutdown = True
 
 
 @dataclass
@@ -178,7 +178,7 @@ class _Generating:
 
     def _advance(self, at: int, sequence: _Sequence, tokens_per_block: int) -> None:
         reason = None
-        for _ in range(next(sequence.sizes)):
+        for _ in range(self._size(sequence)):
             sequence.told.append(next(sequence.tokens))
             reason = _reason(sequence.told, self._params)
             if reason:
@@ -198,6 +198,13 @@ class _Generating:
                 at, ids, log_probs if wants else [], reason, self.is_done, cached, self._told(ids)
             )
         )
+
+    def _size(self, sequence: _Sequence) -> int:
+        """How many tokens it gains now, no further than the next fault."""
+        size = next(sequence.sizes)
+        if self._fault is None:
+            return size
+        return min(size, self._fault.after - len(sequence.told))
 
     def _entry(self, place: int, token: int) -> dict[int, Logprob]:
         scripted = self._row.log_probs

@@ -1,8 +1,7 @@
 """The LLM: takes requests on an event loop, and has an executor's thread generate for all at once.
 
 Source: tensorrt_llm/llmapi/llm.py of 1.3: signature of `generate_async`, what it checks, the order
-of that. Where the step of the executor itself fails, all requests in flight fail and the LLM shuts
-down (executor/executor.py at ed53795, `_handle_background_error`).
+of that.
 """
 
 from pathlib import Path

@@ -1,0 +1,166 @@
+"""The gateway in front of our model on TensorRT-LLM's LLM API, which a stand-in plays."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from gateway.client import Client
+from gateway.embedded.tritonserver import TritonServer
+from tests.e2e import rpc_dialogue
+from tests.e2e.conftest import Stack, free_port, stop_stack
+from tests.e2e.dialogue import Reply, ask, streamed, whole
+from tests.e2e.test_exact_answers import CALLS, TEXTS, WEATHER
+from tests.llm_api import llm_api_repository
+
+SCRIPT = Path(__file__).parent / "script.json"
+START_TIMEOUT_S = 60
+
+
+@pytest.fixture(scope="module")
+def stack(llama3_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("llm_api")
+    repository = llm_api_repository(folder, llama3_folder, SCRIPT)
+    with TritonServer(repository, log_file=folder / "triton.log") as server:
+        server.wait_ready(START_TIMEOUT_S)
+        models = models_file(folder, repository, server.grpc_address)
+        ports = free_port(), free_port()
+        options = [f"--models={models}", f"--http-port={ports[0]}", f"--grpc-port={ports[1]}"]
+        with (folder / "gateway.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "gateway", "serve", *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        stack = Stack(
+            url=f"http://127.0.0.1:{ports[0]}",
+            grpc=f"127.0.0.1:{ports[1]}",
+            triton=server.grpc_address,
+            metrics_url=f"http://{server.metrics_address}/metrics",
+            repository=repository,
+            process=process,
+            log_file=folder / "gateway.log",
+        )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not stack.is_ready():
+            assert process.poll() is None and time.monotonic() < deadline, stack.log()
+            time.sleep(0.1)
+        yield stack
+        stop_stack(stack)
+
+
+def models_file(folder: Path, repository: Path, triton: str) -> Path:
+    """The file that build-engine wrote, with an adapter."""
+    content = yaml.safe_load((repository / "gateway.yaml").read_text())
+    (model,) = content["models"]
+    adapter = folder / "poet"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    model["triton"]["address"] = triton
+    model["lora"] = [{"id": "poet", "task_id": 1, "path": str(adapter)}]
+    path = repository / "models.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def rpc(stack: Stack) -> Iterator[Client]:
+    with Client(stack.grpc) as client:
+        yield client
+
+
+def every_way(stack: Stack, rpc: Client, body: dict[str, Any]) -> list[Reply]:
+    """The choices, which are the same whole and streamed, over HTTP and over gRPC."""
+    answers = whole(stack, body)
+    assert streamed(stack, body) == answers
+    assert rpc_dialogue.whole(rpc, body) == answers
+    assert rpc_dialogue.streamed(rpc, body) == answers
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("prompt", "fields", "text", "finish_reason"),
+    TEXTS,
+    ids=[f"{prompt} {fields}" for prompt, fields, *_ in TEXTS],
+)
+def test_text_is_exact(
+    stack: Stack, rpc: Client, prompt: str, fields: dict[str, Any], text: str, finish_reason: str
+) -> None:
+    [answer] = every_way(stack, rpc, ask(stack, prompt, **fields))
+
+    assert (answer.text, answer.finish_reason, answer.calls) == (text, finish_reason, ())
+
+
+@pytest.mark.parametrize(("prompt", "arguments"), CALLS, ids=[name for name, _ in CALLS])
+def test_tool_calls_are_exact(stack: Stack, rpc: Client, prompt: str, arguments: list[Any]) -> None:
+    [answer] = every_way(stack, rpc, ask(stack, prompt, tools=[WEATHER]))
+
+    assert [json.loads(text) for _, text in answer.calls] == arguments
+
+
+def test_choices_differ(stack: Stack, rpc: Client) -> None:
+    answers = every_way(stack, rpc, ask(stack, "several ways", n=3))
+
+    assert [answer.text for answer in answers] == ["Hello.", "Hi 🦊!", "Good day."]
+
+
+def test_the_likeliest_tokens_are_told_of_every_choice(stack: Stack) -> None:
+    body = ask(stack, "several ways", n=3, logprobs=True, top_logprobs=5)
+
+    answers = whole(stack, body)
+
+    assert streamed(stack, body) == answers
+    for answer in answers:
+        assert "".join(entry["token"] for entry in answer.logprobs).startswith(answer.text[:2])
+        for entry in answer.logprobs:
+            tops = entry["top_logprobs"]
+            assert len(tops) == 5
+            assert (tops[0]["token"], tops[0]["logprob"]) == (entry["token"], entry["logprob"])
+            assert [top["logprob"] for top in tops] == sorted(
+                (top["logprob"] for top in tops), reverse=True
+            )
+
+
+def test_a_completion_tells_the_likeliest_too(stack: Stack) -> None:
+    body = {"model": stack.model, "prompt": "several ways", "logprobs": 3, "max_tokens": 4}
+
+    answer = httpx.post(f"{stack.url}/v1/completions", json=body).json()
+
+    told = answer["choices"][0]["logprobs"]
+    assert [len(tops) for tops in told["top_logprobs"]] == [3] * len(told["tokens"])
+
+
+def test_a_form_is_asked_of_the_engine(stack: Stack) -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    form = {"type": "json_schema", "json_schema": {"name": "place", "schema": schema}}
+
+    [answer] = whole(stack, ask(stack, "5 degrees in Oslo", response_format=form))
+
+    assert json.loads(answer.text) == {"city": "Oslo", "degrees": 5}
+
+
+def test_an_adapter_answers_under_its_own_name(stack: Stack, rpc: Client) -> None:
+    body = {**ask(stack, "several ways"), "model": "poet"}
+
+    [answer] = every_way(stack, rpc, body)
+
+    assert answer.text == "Hi 🦊!"
+
+
+def test_a_reader_that_leaves_frees_its_place(stack: Stack) -> None:
+    body = {**ask(stack, "goes on"), "stream": True}
+    scheduled = {"request_type": "scheduled"}
+
+    with httpx.stream("POST", f"{stack.url}/v1/chat/completions", json=body) as response:
+        next(response.iter_lines())
+
+    while stack.metric("nv_trt_llm_request_metrics", **scheduled):
+        time.sleep(0.02)
