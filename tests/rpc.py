@@ -82,7 +82,13 @@ def completion_request(body: dict[str, Any]) -> CompletionRequest:
         ],
         echo=body.get("echo", False),
         best_of=body.get("best_of"),
-        **_generation({**body, "logprobs": body.get("logprobs") is not None}),
+        **_generation(
+            {
+                **body,
+                "logprobs": body.get("logprobs") is not None,
+                "top_logprobs": body.get("logprobs") or 0,
+            }
+        ),
     )
 
 

@@ -67,7 +67,13 @@ def _content(event: Content) -> chat_pb2.ChatCompletionEvent:
 
 
 def _logprob(entry: TokenLogprob) -> chat_pb2.TokenLogprob:
-    return chat_pb2.TokenLogprob(token=entry.token, token_bytes=entry.bytes, logprob=entry.logprob)
+    tops = [
+        chat_pb2.TopLogprob(token=top.token, token_bytes=top.bytes, logprob=top.logprob)
+        for top in entry.tops
+    ]
+    return chat_pb2.TokenLogprob(
+        token=entry.token, token_bytes=entry.bytes, logprob=entry.logprob, top_logprobs=tops
+    )
 
 
 def _tool_call(event: ToolCallBegin) -> chat_pb2.ChatCompletionEvent:
@@ -117,12 +123,21 @@ def _chat_choice(choice: Json) -> chat_pb2.ChatChoice:
         finish_reason=REASONS[StopCause(choice["finish_reason"])],
         logprobs=[
             chat_pb2.TokenLogprob(
-                token=entry["token"], token_bytes=bytes(entry["bytes"]), logprob=entry["logprob"]
+                **_told(entry),
+                top_logprobs=[chat_pb2.TopLogprob(**_told(top)) for top in entry["top_logprobs"]],
             )
             for entry in (logprobs["content"] if logprobs else ())
         ],
         token_ids=choice.get("token_ids", ()),
     )
+
+
+def _told(entry: Json) -> Json:
+    return {
+        "token": entry["token"],
+        "token_bytes": bytes(entry["bytes"]),
+        "logprob": entry["logprob"],
+    }
 
 
 def completion(answer: Json) -> completion_pb2.Completion:
@@ -134,18 +149,22 @@ def completion(answer: Json) -> completion_pb2.Completion:
     )
 
 
+COLUMNS = ("tokens", "token_logprobs", "text_offset", "top_logprobs")
+
+
 def completion_choice(choice: Json) -> completion_pb2.CompletionChoice:
     """Return HTTP's choice of a completion, whole or what it gained, as a message."""
     reason = choice["finish_reason"]
-    logprobs = choice["logprobs"] or {"tokens": (), "token_logprobs": (), "text_offset": ()}
-    columns = (logprobs["tokens"], logprobs["token_logprobs"], logprobs["text_offset"])
+    columns = [(choice["logprobs"] or {}).get(name, ()) for name in COLUMNS]
     return completion_pb2.CompletionChoice(
         index=choice["index"],
         text=choice["text"],
         finish_reason=REASONS[StopCause(reason)] if reason else None,
         logprobs=[
-            completion_pb2.CompletionLogprob(token=token, logprob=logprob, text_offset=offset)
-            for token, logprob, offset in zip(*columns, strict=True)
+            completion_pb2.CompletionLogprob(
+                token=token, logprob=logprob, text_offset=offset, top_logprobs=tops
+            )
+            for token, logprob, offset, tops in zip(*columns, strict=True)
         ],
         token_ids=choice.get("token_ids", ()),
     )

@@ -68,8 +68,11 @@ def completion_body(
     """Return the body that asks the same over HTTP. Raises InvalidRequest."""
     body = {**_generation(request, is_stream), **_reading(request), "echo": request.echo}
     body["prompt"] = _prompts(request)
+    num_top = body.pop("top_logprobs", 0)
     if body.pop("logprobs", False):
-        body["logprobs"] = 0
+        body["logprobs"] = num_top
+    elif num_top:
+        raise InvalidRequest("'top_logprobs' needs 'logprobs'.", param="top_logprobs")
     if request.HasField("best_of"):
         body["best_of"] = request.best_of
     return _validated(CompletionRequest, body)

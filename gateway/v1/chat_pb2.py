@@ -27,7 +27,7 @@ from gateway.v1 import generation_pb2 as gateway_dot_v1_dot_generation__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/chat.proto\x12\ngateway.v1\x1a\x1dgateway/v1/conversation.proto\x1a\x1bgateway/v1/generation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x02\n\x15\x43hatCompletionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x0c\x63onversation\x18\x02 \x01(\x0b\x32\x18.gateway.v1.Conversation\x12&\n\x08sampling\x18\x03 \x01(\x0b\x32\x14.gateway.v1.Sampling\x12\"\n\x06limits\x18\x04 \x01(\x0b\x32\x12.gateway.v1.Limits\x12\"\n\x06output\x18\x05 \x01(\x0b\x32\x12.gateway.v1.Output\x12\x33\n\x0fresponse_format\x18\x06 \x01(\x0b\x32\x1a.gateway.v1.ResponseFormat\x12 \n\x13parallel_tool_calls\x18\x07 \x01(\x08H\x00\x88\x01\x01\x12\x0c\n\x04\x65\x63ho\x18\x08 \x01(\x08\x42\x16\n\x14_parallel_tool_calls\"\xdd\x01\n\x0e\x43hatCompletion\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x03 \x01(\t\x12\x1a\n\x12system_fingerprint\x18\x04 \x01(\t\x12\'\n\x07\x63hoices\x18\x05 \x03(\x0b\x32\x16.gateway.v1.ChatChoice\x12 \n\x05usage\x18\x06 \x01(\x0b\x32\x11.gateway.v1.Usage\x12\x18\n\x10prompt_token_ids\x18\x07 \x03(\r\"\xc6\x01\n\nChatChoice\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12(\n\ntool_calls\x18\x03 \x03(\x0b\x32\x14.gateway.v1.ToolCall\x12/\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x18.gateway.v1.FinishReason\x12*\n\x08logprobs\x18\x05 \x03(\x0b\x32\x18.gateway.v1.TokenLogprob\x12\x11\n\ttoken_ids\x18\x06 \x03(\r\"C\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\x13\n\x0btoken_bytes\x18\x02 \x01(\x0c\x12\x0f\n\x07logprob\x18\x03 \x01(\x01\"\xea\x02\n\x13\x43hatCompletionEvent\x12*\n\x07started\x18\x01 \x01(\x0b\x32\x17.gateway.v1.ChatStartedH\x00\x12+\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x18.gateway.v1.ContentDeltaH\x00\x12\x30\n\ttool_call\x18\x03 \x01(\x0b\x32\x1b.gateway.v1.ToolCallStartedH\x00\x12\x38\n\x13tool_call_arguments\x18\x04 \x01(\x0b\x32\x19.gateway.v1.ToolCallDeltaH\x00\x12\x35\n\x0f\x63hoice_finished\x18\x05 \x01(\x0b\x32\x1a.gateway.v1.ChoiceFinishedH\x00\x12,\n\x08\x66inished\x18\x06 \x01(\x0b\x32\x18.gateway.v1.ChatFinishedH\x00\x12 \n\x05usage\x18\x07 \x01(\x0b\x32\x11.gateway.v1.UsageB\x07\n\x05\x65vent\"\x8f\x01\n\x0b\x43hatStarted\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x03 \x01(\t\x12\x1a\n\x12system_fingerprint\x18\x04 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x05 \x03(\r\"j\n\x0c\x43ontentDelta\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12*\n\x08logprobs\x18\x03 \x03(\x0b\x32\x18.gateway.v1.TokenLogprob\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\"L\n\x0fToolCallStarted\x12\r\n\x05index\x18\x01 \x01(\r\x12\x10\n\x08position\x18\x02 \x01(\r\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\"C\n\rToolCallDelta\x12\r\n\x05index\x18\x01 \x01(\r\x12\x10\n\x08position\x18\x02 \x01(\r\x12\x11\n\targuments\x18\x03 \x01(\t\"I\n\x0e\x43hoiceFinished\x12\r\n\x05index\x18\x01 \x01(\r\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.gateway.v1.FinishReason\"\x0e\n\x0c\x43hatFinished2\xc2\x01\n\x0b\x43hatService\x12U\n\x14\x43reateChatCompletion\x12!.gateway.v1.ChatCompletionRequest\x1a\x1a.gateway.v1.ChatCompletion\x12\\\n\x14StreamChatCompletion\x12!.gateway.v1.ChatCompletionRequest\x1a\x1f.gateway.v1.ChatCompletionEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/chat.proto\x12\ngateway.v1\x1a\x1dgateway/v1/conversation.proto\x1a\x1bgateway/v1/generation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x02\n\x15\x43hatCompletionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12.\n\x0c\x63onversation\x18\x02 \x01(\x0b\x32\x18.gateway.v1.Conversation\x12&\n\x08sampling\x18\x03 \x01(\x0b\x32\x14.gateway.v1.Sampling\x12\"\n\x06limits\x18\x04 \x01(\x0b\x32\x12.gateway.v1.Limits\x12\"\n\x06output\x18\x05 \x01(\x0b\x32\x12.gateway.v1.Output\x12\x33\n\x0fresponse_format\x18\x06 \x01(\x0b\x32\x1a.gateway.v1.ResponseFormat\x12 \n\x13parallel_tool_calls\x18\x07 \x01(\x08H\x00\x88\x01\x01\x12\x0c\n\x04\x65\x63ho\x18\x08 \x01(\x08\x42\x16\n\x14_parallel_tool_calls\"\xdd\x01\n\x0e\x43hatCompletion\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x03 \x01(\t\x12\x1a\n\x12system_fingerprint\x18\x04 \x01(\t\x12\'\n\x07\x63hoices\x18\x05 \x03(\x0b\x32\x16.gateway.v1.ChatChoice\x12 \n\x05usage\x18\x06 \x01(\x0b\x32\x11.gateway.v1.Usage\x12\x18\n\x10prompt_token_ids\x18\x07 \x03(\r\"\xc6\x01\n\nChatChoice\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12(\n\ntool_calls\x18\x03 \x03(\x0b\x32\x14.gateway.v1.ToolCall\x12/\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x18.gateway.v1.FinishReason\x12*\n\x08logprobs\x18\x05 \x03(\x0b\x32\x18.gateway.v1.TokenLogprob\x12\x11\n\ttoken_ids\x18\x06 \x03(\r\"q\n\x0cTokenLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\x13\n\x0btoken_bytes\x18\x02 \x01(\x0c\x12\x0f\n\x07logprob\x18\x03 \x01(\x01\x12,\n\x0ctop_logprobs\x18\x04 \x03(\x0b\x32\x16.gateway.v1.TopLogprob\"A\n\nTopLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\x13\n\x0btoken_bytes\x18\x02 \x01(\x0c\x12\x0f\n\x07logprob\x18\x03 \x01(\x01\"\xea\x02\n\x13\x43hatCompletionEvent\x12*\n\x07started\x18\x01 \x01(\x0b\x32\x17.gateway.v1.ChatStartedH\x00\x12+\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x18.gateway.v1.ContentDeltaH\x00\x12\x30\n\ttool_call\x18\x03 \x01(\x0b\x32\x1b.gateway.v1.ToolCallStartedH\x00\x12\x38\n\x13tool_call_arguments\x18\x04 \x01(\x0b\x32\x19.gateway.v1.ToolCallDeltaH\x00\x12\x35\n\x0f\x63hoice_finished\x18\x05 \x01(\x0b\x32\x1a.gateway.v1.ChoiceFinishedH\x00\x12,\n\x08\x66inished\x18\x06 \x01(\x0b\x32\x18.gateway.v1.ChatFinishedH\x00\x12 \n\x05usage\x18\x07 \x01(\x0b\x32\x11.gateway.v1.UsageB\x07\n\x05\x65vent\"\x8f\x01\n\x0b\x43hatStarted\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x03 \x01(\t\x12\x1a\n\x12system_fingerprint\x18\x04 \x01(\t\x12\x18\n\x10prompt_token_ids\x18\x05 \x03(\r\"j\n\x0c\x43ontentDelta\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12*\n\x08logprobs\x18\x03 \x03(\x0b\x32\x18.gateway.v1.TokenLogprob\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\"L\n\x0fToolCallStarted\x12\r\n\x05index\x18\x01 \x01(\r\x12\x10\n\x08position\x18\x02 \x01(\r\x12\n\n\x02id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\"C\n\rToolCallDelta\x12\r\n\x05index\x18\x01 \x01(\r\x12\x10\n\x08position\x18\x02 \x01(\r\x12\x11\n\targuments\x18\x03 \x01(\t\"I\n\x0e\x43hoiceFinished\x12\r\n\x05index\x18\x01 \x01(\r\x12(\n\x06reason\x18\x02 \x01(\x0e\x32\x18.gateway.v1.FinishReason\"\x0e\n\x0c\x43hatFinished2\xc2\x01\n\x0b\x43hatService\x12U\n\x14\x43reateChatCompletion\x12!.gateway.v1.ChatCompletionRequest\x1a\x1a.gateway.v1.ChatCompletion\x12\\\n\x14StreamChatCompletion\x12!.gateway.v1.ChatCompletionRequest\x1a\x1f.gateway.v1.ChatCompletionEvent0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,21 +41,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHATCHOICE']._serialized_start=681
   _globals['_CHATCHOICE']._serialized_end=879
   _globals['_TOKENLOGPROB']._serialized_start=881
-  _globals['_TOKENLOGPROB']._serialized_end=948
-  _globals['_CHATCOMPLETIONEVENT']._serialized_start=951
-  _globals['_CHATCOMPLETIONEVENT']._serialized_end=1313
-  _globals['_CHATSTARTED']._serialized_start=1316
-  _globals['_CHATSTARTED']._serialized_end=1459
-  _globals['_CONTENTDELTA']._serialized_start=1461
-  _globals['_CONTENTDELTA']._serialized_end=1567
-  _globals['_TOOLCALLSTARTED']._serialized_start=1569
-  _globals['_TOOLCALLSTARTED']._serialized_end=1645
-  _globals['_TOOLCALLDELTA']._serialized_start=1647
-  _globals['_TOOLCALLDELTA']._serialized_end=1714
-  _globals['_CHOICEFINISHED']._serialized_start=1716
-  _globals['_CHOICEFINISHED']._serialized_end=1789
-  _globals['_CHATFINISHED']._serialized_start=1791
-  _globals['_CHATFINISHED']._serialized_end=1805
-  _globals['_CHATSERVICE']._serialized_start=1808
-  _globals['_CHATSERVICE']._serialized_end=2002
+  _globals['_TOKENLOGPROB']._serialized_end=994
+  _globals['_TOPLOGPROB']._serialized_start=996
+  _globals['_TOPLOGPROB']._serialized_end=1061
+  _globals['_CHATCOMPLETIONEVENT']._serialized_start=1064
+  _globals['_CHATCOMPLETIONEVENT']._serialized_end=1426
+  _globals['_CHATSTARTED']._serialized_start=1429
+  _globals['_CHATSTARTED']._serialized_end=1572
+  _globals['_CONTENTDELTA']._serialized_start=1574
+  _globals['_CONTENTDELTA']._serialized_end=1680
+  _globals['_TOOLCALLSTARTED']._serialized_start=1682
+  _globals['_TOOLCALLSTARTED']._serialized_end=1758
+  _globals['_TOOLCALLDELTA']._serialized_start=1760
+  _globals['_TOOLCALLDELTA']._serialized_end=1827
+  _globals['_CHOICEFINISHED']._serialized_start=1829
+  _globals['_CHOICEFINISHED']._serialized_end=1902
+  _globals['_CHATFINISHED']._serialized_start=1904
+  _globals['_CHATFINISHED']._serialized_end=1918
+  _globals['_CHATSERVICE']._serialized_start=1921
+  _globals['_CHATSERVICE']._serialized_end=2115
 # @@protoc_insertion_point(module_scope)

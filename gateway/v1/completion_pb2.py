@@ -26,13 +26,15 @@ from gateway.v1 import generation_pb2 as gateway_dot_v1_dot_generation__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgateway/v1/completion.proto\x12\ngateway.v1\x1a\x1bgateway/v1/generation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x02\n\x11\x43ompletionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12#\n\x07prompts\x18\x02 \x03(\x0b\x32\x12.gateway.v1.Prompt\x12&\n\x08sampling\x18\x03 \x01(\x0b\x32\x14.gateway.v1.Sampling\x12\"\n\x06limits\x18\x04 \x01(\x0b\x32\x12.gateway.v1.Limits\x12\"\n\x06output\x18\x05 \x01(\x0b\x32\x12.gateway.v1.Output\x12\x33\n\x0fresponse_format\x18\x06 \x01(\x0b\x32\x1a.gateway.v1.ResponseFormat\x12\x0c\n\x04\x65\x63ho\x18\x07 \x01(\x08\x12\x14\n\x07\x62\x65st_of\x18\x08 \x01(\rH\x00\x88\x01\x01\x12\x1c\n\x14parse_special_tokens\x18\t \x01(\x08\x12\x1f\n\x12\x61\x64\x64_special_tokens\x18\n \x01(\x08H\x01\x88\x01\x01\x42\n\n\x08_best_ofB\x15\n\x13_add_special_tokens\"M\n\x06Prompt\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12)\n\ttoken_ids\x18\x02 \x01(\x0b\x32\x14.gateway.v1.TokenIdsH\x00\x42\x08\n\x06prompt\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xc5\x01\n\nCompletion\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x03 \x01(\t\x12\x1a\n\x12system_fingerprint\x18\x04 \x01(\t\x12-\n\x07\x63hoices\x18\x05 \x03(\x0b\x32\x1c.gateway.v1.CompletionChoice\x12 \n\x05usage\x18\x06 \x01(\x0b\x32\x11.gateway.v1.Usage\"\xa4\x01\n\x10\x43ompletionChoice\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12/\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x18.gateway.v1.FinishReason\x12/\n\x08logprobs\x18\x04 \x03(\x0b\x32\x1d.gateway.v1.CompletionLogprob\x12\x11\n\ttoken_ids\x18\x05 \x03(\r\"H\n\x11\x43ompletionLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\x13\n\x0btext_offset\x18\x03 \x01(\r\"\xd2\x01\n\x0f\x43ompletionEvent\x12\x30\n\x07started\x18\x01 \x01(\x0b\x32\x1d.gateway.v1.CompletionStartedH\x00\x12.\n\x06\x63hoice\x18\x02 \x01(\x0b\x32\x1c.gateway.v1.CompletionChoiceH\x00\x12\x32\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x1e.gateway.v1.CompletionFinishedH\x00\x12 \n\x05usage\x18\x04 \x01(\x0b\x32\x11.gateway.v1.UsageB\x07\n\x05\x65vent\"{\n\x11\x43ompletionStarted\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x03 \x01(\t\x12\x1a\n\x12system_fingerprint\x18\x04 \x01(\t\"\x14\n\x12\x43ompletionFinished2\xb0\x01\n\x11\x43ompletionService\x12I\n\x10\x43reateCompletion\x12\x1d.gateway.v1.CompletionRequest\x1a\x16.gateway.v1.Completion\x12P\n\x10StreamCompletion\x12\x1d.gateway.v1.CompletionRequest\x1a\x1b.gateway.v1.CompletionEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgateway/v1/completion.proto\x12\ngateway.v1\x1a\x1bgateway/v1/generation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x02\n\x11\x43ompletionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12#\n\x07prompts\x18\x02 \x03(\x0b\x32\x12.gateway.v1.Prompt\x12&\n\x08sampling\x18\x03 \x01(\x0b\x32\x14.gateway.v1.Sampling\x12\"\n\x06limits\x18\x04 \x01(\x0b\x32\x12.gateway.v1.Limits\x12\"\n\x06output\x18\x05 \x01(\x0b\x32\x12.gateway.v1.Output\x12\x33\n\x0fresponse_format\x18\x06 \x01(\x0b\x32\x1a.gateway.v1.ResponseFormat\x12\x0c\n\x04\x65\x63ho\x18\x07 \x01(\x08\x12\x14\n\x07\x62\x65st_of\x18\x08 \x01(\rH\x00\x88\x01\x01\x12\x1c\n\x14parse_special_tokens\x18\t \x01(\x08\x12\x1f\n\x12\x61\x64\x64_special_tokens\x18\n \x01(\x08H\x01\x88\x01\x01\x42\n\n\x08_best_ofB\x15\n\x13_add_special_tokens\"M\n\x06Prompt\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12)\n\ttoken_ids\x18\x02 \x01(\x0b\x32\x14.gateway.v1.TokenIdsH\x00\x42\x08\n\x06prompt\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xc5\x01\n\nCompletion\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x03 \x01(\t\x12\x1a\n\x12system_fingerprint\x18\x04 \x01(\t\x12-\n\x07\x63hoices\x18\x05 \x03(\x0b\x32\x1c.gateway.v1.CompletionChoice\x12 \n\x05usage\x18\x06 \x01(\x0b\x32\x11.gateway.v1.Usage\"\xa4\x01\n\x10\x43ompletionChoice\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12/\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x18.gateway.v1.FinishReason\x12/\n\x08logprobs\x18\x04 \x03(\x0b\x32\x1d.gateway.v1.CompletionLogprob\x12\x11\n\ttoken_ids\x18\x05 \x03(\r\"\xc2\x01\n\x11\x43ompletionLogprob\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07logprob\x18\x02 \x01(\x01\x12\x13\n\x0btext_offset\x18\x03 \x01(\r\x12\x44\n\x0ctop_logprobs\x18\x04 \x03(\x0b\x32..gateway.v1.CompletionLogprob.TopLogprobsEntry\x1a\x32\n\x10TopLogprobsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xd2\x01\n\x0f\x43ompletionEvent\x12\x30\n\x07started\x18\x01 \x01(\x0b\x32\x1d.gateway.v1.CompletionStartedH\x00\x12.\n\x06\x63hoice\x18\x02 \x01(\x0b\x32\x1c.gateway.v1.CompletionChoiceH\x00\x12\x32\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x1e.gateway.v1.CompletionFinishedH\x00\x12 \n\x05usage\x18\x04 \x01(\x0b\x32\x11.gateway.v1.UsageB\x07\n\x05\x65vent\"{\n\x11\x43ompletionStarted\x12\n\n\x02id\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x03 \x01(\t\x12\x1a\n\x12system_fingerprint\x18\x04 \x01(\t\"\x14\n\x12\x43ompletionFinished2\xb0\x01\n\x11\x43ompletionService\x12I\n\x10\x43reateCompletion\x12\x1d.gateway.v1.CompletionRequest\x1a\x16.gateway.v1.Completion\x12P\n\x10StreamCompletion\x12\x1d.gateway.v1.CompletionRequest\x1a\x1b.gateway.v1.CompletionEvent0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.completion_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_COMPLETIONLOGPROB_TOPLOGPROBSENTRY']._loaded_options = None
+  _globals['_COMPLETIONLOGPROB_TOPLOGPROBSENTRY']._serialized_options = b'8\001'
   _globals['_COMPLETIONREQUEST']._serialized_start=106
   _globals['_COMPLETIONREQUEST']._serialized_end=476
   _globals['_PROMPT']._serialized_start=478
@@ -43,14 +45,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPLETION']._serialized_end=780
   _globals['_COMPLETIONCHOICE']._serialized_start=783
   _globals['_COMPLETIONCHOICE']._serialized_end=947
-  _globals['_COMPLETIONLOGPROB']._serialized_start=949
-  _globals['_COMPLETIONLOGPROB']._serialized_end=1021
-  _globals['_COMPLETIONEVENT']._serialized_start=1024
-  _globals['_COMPLETIONEVENT']._serialized_end=1234
-  _globals['_COMPLETIONSTARTED']._serialized_start=1236
-  _globals['_COMPLETIONSTARTED']._serialized_end=1359
-  _globals['_COMPLETIONFINISHED']._serialized_start=1361
-  _globals['_COMPLETIONFINISHED']._serialized_end=1381
-  _globals['_COMPLETIONSERVICE']._serialized_start=1384
-  _globals['_COMPLETIONSERVICE']._serialized_end=1560
+  _globals['_COMPLETIONLOGPROB']._serialized_start=950
+  _globals['_COMPLETIONLOGPROB']._serialized_end=1144
+  _globals['_COMPLETIONLOGPROB_TOPLOGPROBSENTRY']._serialized_start=1094
+  _globals['_COMPLETIONLOGPROB_TOPLOGPROBSENTRY']._serialized_end=1144
+  _globals['_COMPLETIONEVENT']._serialized_start=1147
+  _globals['_COMPLETIONEVENT']._serialized_end=1357
+  _globals['_COMPLETIONSTARTED']._serialized_start=1359
+  _globals['_COMPLETIONSTARTED']._serialized_end=1482
+  _globals['_COMPLETIONFINISHED']._serialized_start=1484
+  _globals['_COMPLETIONFINISHED']._serialized_end=1504
+  _globals['_COMPLETIONSERVICE']._serialized_start=1507
+  _globals['_COMPLETIONSERVICE']._serialized_end=1683
 # @@protoc_insertion_point(module_scope)

@@ -79,14 +79,23 @@ class CompletionChoice(_message.Message):
     def __init__(self, index: _Optional[int] = ..., text: _Optional[str] = ..., finish_reason: _Optional[_Union[_generation_pb2.FinishReason, str]] = ..., logprobs: _Optional[_Iterable[_Union[CompletionLogprob, _Mapping]]] = ..., token_ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class CompletionLogprob(_message.Message):
-    __slots__ = ("token", "logprob", "text_offset")
+    __slots__ = ("token", "logprob", "text_offset", "top_logprobs")
+    class TopLogprobsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     LOGPROB_FIELD_NUMBER: _ClassVar[int]
     TEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TOP_LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     token: str
     logprob: float
     text_offset: int
-    def __init__(self, token: _Optional[str] = ..., logprob: _Optional[float] = ..., text_offset: _Optional[int] = ...) -> None: ...
+    top_logprobs: _containers.ScalarMap[str, float]
+    def __init__(self, token: _Optional[str] = ..., logprob: _Optional[float] = ..., text_offset: _Optional[int] = ..., top_logprobs: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class CompletionEvent(_message.Message):
     __slots__ = ("started", "choice", "finished", "usage")

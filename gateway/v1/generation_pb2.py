@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgateway/v1/generation.proto\x12\ngateway.v1\"\xb7\x03\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x07 \x01(\x01H\x06\x88\x01\x01\x12\x11\n\x04seed\x18\x08 \x01(\x03H\x07\x88\x01\x01\x12\x37\n\nlogit_bias\x18\t \x03(\x0b\x32#.gateway.v1.Sampling.LogitBiasEntry\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x07\n\x05_seed\"\xc9\x01\n\x06Limits\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x17\n\nmin_tokens\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x0c\n\x04stop\x18\x03 \x03(\t\x12\"\n\x1ainclude_stop_str_in_output\x18\x04 \x01(\x08\x12\x16\n\x0estop_token_ids\x18\x05 \x03(\r\x12\x12\n\nignore_eos\x18\x06 \x01(\x08\x12\x11\n\tbad_words\x18\x07 \x03(\tB\r\n\x0b_max_tokensB\r\n\x0b_min_tokens\"\x9e\x01\n\x06Output\x12\x0e\n\x01n\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x08logprobs\x18\x02 \x01(\x08\x12\x18\n\x10return_token_ids\x18\x03 \x01(\x08\x12 \n\x13skip_special_tokens\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x18\n\x10\x63ontinuous_usage\x18\x05 \x01(\x08\x42\x04\n\x02_nB\x16\n\x14_skip_special_tokens\"\xfc\x01\n\x0eResponseFormat\x12&\n\x04text\x18\x01 \x01(\x0b\x32\x16.gateway.v1.TextFormatH\x00\x12\x33\n\x0bjson_object\x18\x02 \x01(\x0b\x32\x1c.gateway.v1.JsonObjectFormatH\x00\x12\x33\n\x0bjson_schema\x18\x03 \x01(\x0b\x32\x1c.gateway.v1.JsonSchemaFormatH\x00\x12\x0f\n\x05regex\x18\x04 \x01(\tH\x00\x12\x11\n\x07grammar\x18\x05 \x01(\tH\x00\x12*\n\x06\x63hoice\x18\x06 \x01(\x0b\x32\x18.gateway.v1.ChoiceFormatH\x00\x42\x08\n\x06\x66ormat\"\x0c\n\nTextFormat\"\x12\n\x10JsonObjectFormat\"U\n\x10JsonSchemaFormat\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06schema\x18\x03 \x01(\t\x12\x0e\n\x06strict\x18\x04 \x01(\x08\"\x1d\n\x0c\x43hoiceFormat\x12\r\n\x05texts\x18\x01 \x03(\t\"f\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x14\n\x0ctotal_tokens\x18\x03 \x01(\r\x12\x15\n\rcached_tokens\x18\x04 \x01(\r*}\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgateway/v1/generation.proto\x12\ngateway.v1\"\xb7\x03\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x07 \x01(\x01H\x06\x88\x01\x01\x12\x11\n\x04seed\x18\x08 \x01(\x03H\x07\x88\x01\x01\x12\x37\n\nlogit_bias\x18\t \x03(\x0b\x32#.gateway.v1.Sampling.LogitBiasEntry\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x07\n\x05_seed\"\xc9\x01\n\x06Limits\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x17\n\nmin_tokens\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x0c\n\x04stop\x18\x03 \x03(\t\x12\"\n\x1ainclude_stop_str_in_output\x18\x04 \x01(\x08\x12\x16\n\x0estop_token_ids\x18\x05 \x03(\r\x12\x12\n\nignore_eos\x18\x06 \x01(\x08\x12\x11\n\tbad_words\x18\x07 \x03(\tB\r\n\x0b_max_tokensB\r\n\x0b_min_tokens\"\xb4\x01\n\x06Output\x12\x0e\n\x01n\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x08logprobs\x18\x02 \x01(\x08\x12\x18\n\x10return_token_ids\x18\x03 \x01(\x08\x12 \n\x13skip_special_tokens\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x18\n\x10\x63ontinuous_usage\x18\x05 \x01(\x08\x12\x14\n\x0ctop_logprobs\x18\x06 \x01(\rB\x04\n\x02_nB\x16\n\x14_skip_special_tokens\"\xfc\x01\n\x0eResponseFormat\x12&\n\x04text\x18\x01 \x01(\x0b\x32\x16.gateway.v1.TextFormatH\x00\x12\x33\n\x0bjson_object\x18\x02 \x01(\x0b\x32\x1c.gateway.v1.JsonObjectFormatH\x00\x12\x33\n\x0bjson_schema\x18\x03 \x01(\x0b\x32\x1c.gateway.v1.JsonSchemaFormatH\x00\x12\x0f\n\x05regex\x18\x04 \x01(\tH\x00\x12\x11\n\x07grammar\x18\x05 \x01(\tH\x00\x12*\n\x06\x63hoice\x18\x06 \x01(\x0b\x32\x18.gateway.v1.ChoiceFormatH\x00\x42\x08\n\x06\x66ormat\"\x0c\n\nTextFormat\"\x12\n\x10JsonObjectFormat\"U\n\x10JsonSchemaFormat\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x0e\n\x06schema\x18\x03 \x01(\t\x12\x0e\n\x06strict\x18\x04 \x01(\x08\"\x1d\n\x0c\x43hoiceFormat\x12\r\n\x05texts\x18\x01 \x03(\t\"f\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x14\n\x0ctotal_tokens\x18\x03 \x01(\r\x12\x15\n\rcached_tokens\x18\x04 \x01(\r*}\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SAMPLING_LOGITBIASENTRY']._loaded_options = None
   _globals['_SAMPLING_LOGITBIASENTRY']._serialized_options = b'8\001'
-  _globals['_FINISHREASON']._serialized_start=1361
-  _globals['_FINISHREASON']._serialized_end=1486
+  _globals['_FINISHREASON']._serialized_start=1383
+  _globals['_FINISHREASON']._serialized_end=1508
   _globals['_SAMPLING']._serialized_start=44
   _globals['_SAMPLING']._serialized_end=483
   _globals['_SAMPLING_LOGITBIASENTRY']._serialized_start=314
@@ -42,17 +42,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIMITS']._serialized_start=486
   _globals['_LIMITS']._serialized_end=687
   _globals['_OUTPUT']._serialized_start=690
-  _globals['_OUTPUT']._serialized_end=848
-  _globals['_RESPONSEFORMAT']._serialized_start=851
-  _globals['_RESPONSEFORMAT']._serialized_end=1103
-  _globals['_TEXTFORMAT']._serialized_start=1105
-  _globals['_TEXTFORMAT']._serialized_end=1117
-  _globals['_JSONOBJECTFORMAT']._serialized_start=1119
-  _globals['_JSONOBJECTFORMAT']._serialized_end=1137
-  _globals['_JSONSCHEMAFORMAT']._serialized_start=1139
-  _globals['_JSONSCHEMAFORMAT']._serialized_end=1224
-  _globals['_CHOICEFORMAT']._serialized_start=1226
-  _globals['_CHOICEFORMAT']._serialized_end=1255
-  _globals['_USAGE']._serialized_start=1257
-  _globals['_USAGE']._serialized_end=1359
+  _globals['_OUTPUT']._serialized_end=870
+  _globals['_RESPONSEFORMAT']._serialized_start=873
+  _globals['_RESPONSEFORMAT']._serialized_end=1125
+  _globals['_TEXTFORMAT']._serialized_start=1127
+  _globals['_TEXTFORMAT']._serialized_end=1139
+  _globals['_JSONOBJECTFORMAT']._serialized_start=1141
+  _globals['_JSONOBJECTFORMAT']._serialized_end=1159
+  _globals['_JSONSCHEMAFORMAT']._serialized_start=1161
+  _globals['_JSONSCHEMAFORMAT']._serialized_end=1246
+  _globals['_CHOICEFORMAT']._serialized_start=1248
+  _globals['_CHOICEFORMAT']._serialized_end=1277
+  _globals['_USAGE']._serialized_start=1279
+  _globals['_USAGE']._serialized_end=1381
 # @@protoc_insertion_point(module_scope)

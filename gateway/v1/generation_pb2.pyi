@@ -66,18 +66,20 @@ class Limits(_message.Message):
     def __init__(self, max_tokens: _Optional[int] = ..., min_tokens: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., include_stop_str_in_output: _Optional[bool] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., ignore_eos: _Optional[bool] = ..., bad_words: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Output(_message.Message):
-    __slots__ = ("n", "logprobs", "return_token_ids", "skip_special_tokens", "continuous_usage")
+    __slots__ = ("n", "logprobs", "return_token_ids", "skip_special_tokens", "continuous_usage", "top_logprobs")
     N_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     RETURN_TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     SKIP_SPECIAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
     CONTINUOUS_USAGE_FIELD_NUMBER: _ClassVar[int]
+    TOP_LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     n: int
     logprobs: bool
     return_token_ids: bool
     skip_special_tokens: bool
     continuous_usage: bool
-    def __init__(self, n: _Optional[int] = ..., logprobs: _Optional[bool] = ..., return_token_ids: _Optional[bool] = ..., skip_special_tokens: _Optional[bool] = ..., continuous_usage: _Optional[bool] = ...) -> None: ...
+    top_logprobs: int
+    def __init__(self, n: _Optional[int] = ..., logprobs: _Optional[bool] = ..., return_token_ids: _Optional[bool] = ..., skip_special_tokens: _Optional[bool] = ..., continuous_usage: _Optional[bool] = ..., top_logprobs: _Optional[int] = ...) -> None: ...
 
 class ResponseFormat(_message.Message):
     __slots__ = ("text", "json_object", "json_schema", "regex", "grammar", "choice")

@@ -94,5 +94,8 @@ def _logprob(entry: Any) -> dict[str, Any]:
         "token": entry.token,
         "logprob": entry.logprob,
         "bytes": list(entry.token_bytes),
-        "top_logprobs": [],
+        "top_logprobs": [
+            {"token": top.token, "logprob": top.logprob, "bytes": list(top.token_bytes)}
+            for top in entry.top_logprobs
+        ],
     }

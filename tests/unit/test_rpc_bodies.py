@@ -12,6 +12,7 @@ from gateway.rpc.bodies import chat_body, completion_body, detokenize_body, toke
 from gateway.rpc.paths import field_message, field_path
 from gateway.v1.chat_pb2 import ChatCompletionRequest
 from gateway.v1.completion_pb2 import CompletionRequest, Prompt
+from gateway.v1.generation_pb2 import Output
 from gateway.v1.tokenize_pb2 import DetokenizeRequest, TokenizeRequest
 from tests.rpc import chat_request, completion_request
 
@@ -109,6 +110,18 @@ def test_prompts_are_texts_or_token_ids(prompt: Any, understood: Any) -> None:
     body = completion_body(completion_request({"model": "m", "prompt": prompt}), is_stream=False)
 
     assert body.prompt == understood
+
+
+def test_a_completion_tells_as_many_of_the_likeliest_as_it_is_asked_for() -> None:
+    body = completion_body(completion_request({"model": "m", "prompt": "a", "logprobs": 3}), False)
+
+    assert body.logprobs == 3
+    request = CompletionRequest(
+        model="m", prompts=[Prompt(text="a")], output=Output(top_logprobs=3)
+    )
+    with pytest.raises(InvalidRequest) as refusal:
+        completion_body(request, False)
+    assert refusal.value.param == "top_logprobs"
 
 
 def test_a_completion_has_logprobs_of_chosen_tokens_alone() -> None:
