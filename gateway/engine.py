@@ -13,6 +13,7 @@ class Feature(Enum):
     TOKEN_IDS = "token ids in and out"
     NUM_SEQUENCES = "several sequences for one prompt"
     LOGPROBS = "log probabilities of the chosen tokens"
+    PROMPT_LOGPROBS = "log probabilities of the prompt"
     TOP_LOGPROBS = "log probabilities of the likeliest tokens"
     LOGIT_BIAS = "a bias per token of the vocabulary"
     GUIDED_DECODING = "guided decoding"

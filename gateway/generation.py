@@ -70,8 +70,9 @@ class Generation(msgspec.Struct, frozen=True):
 
     `end_ids` end a sequence and are not part of the answer. `num_top` counts the likeliest tokens
     to be told of at each place. `streaming` asks for deltas as they are produced; otherwise each
-    sequence arrives as one delta. `session` is what the caller calls the conversation or the user,
-    if anything.
+    sequence arrives as one delta. `num_prompt` counts the likeliest to be told of beside the
+    prompt's own tokens, -1 for not even these. `session` is what the caller calls the conversation
+    or the user, if anything.
     """
 
     prompt: Prompt
@@ -85,6 +86,7 @@ class Generation(msgspec.Struct, frozen=True):
     guide: Guide | None = None
     logprobs: bool = False
     num_top: int = 0
+    num_prompt: int = -1
     streaming: bool = True
     lora: Lora | None = None
     session: str = ""
@@ -94,14 +96,22 @@ Tops = Sequence[tuple[int, float]]
 """The likeliest tokens at a place and a natural log each, the likeliest first."""
 
 
+class PromptLogprobs(msgspec.Struct, frozen=True, gc=False):
+    """A natural log for each token of the prompt but the first, and the likeliest there."""
+
+    logprobs: list[float]
+    tops: Sequence[Tops] = ()
+
+
 class Delta(msgspec.Struct, frozen=True, gc=False):
     """Token ids that sequence `index` gained; with logprobs asked for, one natural log each, and
-    with `num_top` the likeliest at each place."""
+    with `num_top` the likeliest at each place. `prompt` comes once, with what came first."""
 
     index: int
     token_ids: list[int]
     logprobs: list[float] = []
     tops: Sequence[Tops] = ()
+    prompt: PromptLogprobs | None = None
 
 
 class TextDelta(msgspec.Struct, frozen=True, gc=False):

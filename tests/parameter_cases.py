@@ -509,7 +509,14 @@ COMPLETION = [
     Case("max_tokens", 1, sent(max_tokens=1)),
     Case("max_tokens", TOO_MANY, refused("prompt", "context_length_exceeded")),
     Case("logprobs", 0, sent(logprobs=True), script=LOGPROBS),
-    Case("logprobs", 0, refused("logprobs", "unsupported_parameter"), {"echo": True}),
+    Case("logprobs", 2, sent(num_prompt=2), {"echo": True}, TOPS),
+    Case("logprobs", 0, sent(num_prompt=0), {"echo": True}, LOGPROBS),
+    Case(
+        "logprobs",
+        0,
+        refused("max_tokens", "unsupported_parameter"),
+        {"echo": True, "max_tokens": 0},
+    ),
     Case("logprobs", 1, sent(logprobs=True), {"temperature": 0}, LOGPROBS),
     Case("logprobs", 2, sent(num_top=2), script=TOPS),
     Case(

@@ -76,7 +76,8 @@ def parse_completion(body: CompletionRequest, model: Model, strict: bool) -> Com
         include_stop=bool(body.include_stop_str_in_output),
         skip_special=body.skip_special_tokens is not False,
         logprobs=body.logprobs is not None or candidates > n,
-        num_top=parse_tops(body.logprobs or 0, body, model, "logprobs"),
+        num_top=(num_top := parse_tops(body.logprobs or 0, body, model, "logprobs")),
+        num_prompt=num_top if body.echo and body.logprobs is not None else -1,
         return_token_ids=bool(body.return_token_ids),
     )
     form = parse_form(body, model)
@@ -140,10 +141,13 @@ def _check_outputs(body: CompletionRequest, model: Model, ranks: bool) -> None:
     if body.suffix:
         raise UnsupportedParameter("Insertion before a suffix is not supported.", param="suffix")
     if body.logprobs is not None and body.echo:
-        raise UnsupportedParameter(
-            "'logprobs' with 'echo' is not supported: the engine does not tell the prompt's.",
-            param="logprobs",
-        )
+        model.require(Feature.PROMPT_LOGPROBS, "logprobs")
+        if body.max_tokens == 0:
+            raise UnsupportedParameter(
+                "'logprobs' with 'echo' needs 'max_tokens' of 1 at least: the engine tells the "
+                "prompt's with the first token.",
+                param="max_tokens",
+            )
     if body.logprobs is not None:
         model.require(Feature.LOGPROBS, "logprobs")
     if ranks:

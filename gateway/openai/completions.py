@@ -9,10 +9,11 @@ from secrets import token_hex
 import orjson
 
 from gateway.errors import GatewayError
-from gateway.generation import Finished, FinishReason, Generation, Item, Usage
+from gateway.generation import Finished, FinishReason, Generation, Item, PromptLogprobs, Usage
 from gateway.openai.chunks import DONE, error_frame
 from gateway.openai.completion_task import CompletionTask
 from gateway.openai.draft import check_echo
+from gateway.openai.echoed import by_text, check_told, prompt_columns
 from gateway.openai.merge import merged
 from gateway.openai.shapes import JsonObject, usage_object
 from gateway.output.answer import Answer
@@ -32,7 +33,12 @@ async def completion_replies(task: CompletionTask) -> list[Reply]:
     for given in task.prompts:
         generation = task.draft.complete(await task.render(given), guide)
         answer, echo = Answer(task.spec, task.model.vocabulary), await task.echoed(given)
-        replies.append(Reply(engine, generation, answer, echo=echo, lengths=lengths))
+        tells_prompt = generation.num_prompt >= 0
+        if tells_prompt:
+            check_told(len(generation.prompt.token_ids), task.num_candidates)
+        replies.append(
+            Reply(engine, generation, answer, tells_prompt=tells_prompt, echo=echo, lengths=lengths)
+        )
         if len(task.prompts) > 1:
             await asyncio.sleep(0)  # many short prompts together are long
     check_echo([reply.echo for reply in replies], task.num_candidates)
@@ -111,20 +117,36 @@ class _Silence:
 
 def candidates_of(task: CompletionTask, replies: Sequence[Reply]) -> list["Candidates"]:
     """Return the answers to every prompt, nothing in them yet."""
-    return [Candidates(task, number, reply.echo) for number, reply in enumerate(replies)]
+    return [
+        Candidates(task, number, reply.echo, reply.prompt_token_ids)
+        for number, reply in enumerate(replies)
+    ]
 
 
 class Candidates:
     """The answers to one prompt, each of which begins with `echo`."""
 
-    def __init__(self, task: CompletionTask, number: int, echo: str) -> None:
+    def __init__(
+        self, task: CompletionTask, number: int, echo: str, prompt_token_ids: Sequence[int]
+    ) -> None:
         first = number * task.n
         self._n = task.n
+        self._task = task
+        self._prompt_token_ids = prompt_token_ids
         self._all = [_Choice(first + i, task, echo) for i in range(task.num_candidates)]
 
     def add(self, events: list[Event]) -> None:
         for event in events:
+            if isinstance(event, Content) and event.prompt:
+                self._tell(event.prompt)
             self._all[event.index].add(event)
+
+    def _tell(self, told: PromptLogprobs) -> None:
+        shows_special = not self._task.spec.skip_special
+        vocabulary = self._task.model.vocabulary
+        columns = prompt_columns(vocabulary, self._prompt_token_ids, told, shows_special)
+        for choice in self._all:
+            choice.prompt = columns
 
     def changes(self, events: list[Event]) -> list[JsonObject]:
         """Return what these events add, one choice object for each choice they touch."""
@@ -152,6 +174,7 @@ class _Choice:
     offset: int = 0
     num_ranked: int = 0
     sum_logprobs: float = 0.0
+    prompt: JsonObject | None = None
 
     def __post_init__(self) -> None:
         self.offset = len(self.text)
@@ -188,12 +211,11 @@ class _Choice:
         for entry in self.logprobs:
             offsets.append(self.offset)
             self.offset += len(entry.token)
-        return {
+        columns: JsonObject = {
             "tokens": [entry.token for entry in self.logprobs],
             "token_logprobs": [entry.logprob for entry in self.logprobs],
-            "top_logprobs": [
-                {each.token: each.logprob for each in (*entry.tops, entry)}
-                for entry in self.logprobs
-            ],
+            "top_logprobs": list(map(by_text, self.logprobs)),
             "text_offset": offsets,
         }
+        before, self.prompt = self.prompt, None
+        return {name: [*before[name], *columns[name]] for name in columns} if before else columns

@@ -82,6 +82,7 @@ def parse_draft(
         logit_bias=parse_logit_bias(body, model),
         logprobs=spec.logprobs,
         num_top=spec.num_top,
+        num_prompt=spec.num_prompt,
         lora=model.lora,
         streaming=bool(body.stream) or bool(spec.stops),
         session=parse_session(body),

@@ -190,7 +190,8 @@ class CompletionRequest(GenerationRequest):
     logprobs: Annotated[int, Field(ge=0, le=5), Whole()] | None = Field(
         None,
         description="0 gives the chosen token's; above needs the engine's num_top_log_probs, but "
-        "1 where decoding is greedy. Needs return_log_probs.",
+        "1 where decoding is greedy. Needs return_log_probs; with echo, the engine's "
+        "num_prompt_log_probs and max_tokens of 1 at least.",
     )
     echo: bool | None = Field(None, description="Repeat the prompt before the answer.")
     best_of: Annotated[int, Field(ge=1, le=size.MAX_CANDIDATES), Whole()] | None = Field(

@@ -22,7 +22,8 @@ class AnswerSpec(msgspec.Struct, frozen=True):
 
     `parser` names the tool call format, one of PARSERS, or is None where text is only text;
     `tools` are the declared names: a call of any other is content; some can be called bare.
-    `num_top` counts the likeliest tokens that the engine is asked for.
+    `num_top` counts the likeliest tokens that the engine is asked for, `num_prompt` those at each
+    place of the prompt.
     """
 
     num_choices: int = 1
@@ -36,6 +37,7 @@ class AnswerSpec(msgspec.Struct, frozen=True):
     parallel_tool_calls: bool = True
     logprobs: bool = False
     num_top: int = 0
+    num_prompt: int = -1
     return_token_ids: bool = False
 
     @property

@@ -129,7 +129,8 @@ class TracedChoice(StagedChoice):
             texts.append(emitted)
             if self._stops.stopped:
                 break
-        return self._trace.annotate(self._sink.push("".join(texts)))
+        events = self._trace.annotate(self._sink.push("".join(texts)))
+        return [Content(self._index, "", prompt=delta.prompt), *events] if delta.prompt else events
 
     def _close(self, text: str) -> list[Event]:
         return self._trace.annotate_end(super()._close(text), len(text), self._stops.stopped)

@@ -4,6 +4,8 @@ from enum import Enum
 
 import msgspec
 
+from gateway.generation import PromptLogprobs
+
 
 class StopCause(Enum):
     """Why a choice ended, in the words of the OpenAI API."""
@@ -26,13 +28,15 @@ class TokenLogprob(msgspec.Struct, frozen=True, gc=False):
 class Content(msgspec.Struct, frozen=True, gc=False):
     """Text that choice `index` gained; `logprobs` and `token_ids` only where they were asked for.
 
-    `text` may be empty while bytes or a possible stop string are held back.
+    `text` may be empty while bytes or a possible stop string are held back. `prompt` comes once,
+    with what came first of all choices.
     """
 
     index: int
     text: str
     logprobs: list[TokenLogprob] = []
     token_ids: list[int] = []
+    prompt: PromptLogprobs | None = None
 
 
 class ToolCallBegin(msgspec.Struct, frozen=True, gc=False):

@@ -41,7 +41,11 @@ class Trace:
         if not tokens:
             return events
         ids = [token_id for _, token_id, _, _ in tokens] if self._ids else []
-        logprobs = [self._logprob(t, p, top) for _, t, p, top in tokens] if self._logprobs else []
+        logprobs = (
+            [token_logprob(self._vocabulary, t, p, top) for _, t, p, top in tokens]
+            if self._logprobs
+            else []
+        )
         rest, text = events, ""
         if events and isinstance(events[0], Content):
             rest, text = events[1:], events[0].text
@@ -52,8 +56,12 @@ class Trace:
         self._emitted = self._emitted + emitted if stopped else self._read + 1
         return self.annotate(events)
 
-    def _logprob(self, token_id: int, logprob: float, tops: Tops = ()) -> TokenLogprob:
-        data = self._vocabulary.token(token_id)
-        told = logprob if IMPOSSIBLE < logprob < -IMPOSSIBLE else IMPOSSIBLE
-        others = tuple([self._logprob(*top) for top in tops])
-        return TokenLogprob(data.decode(errors="replace"), data, told, others)
+
+def token_logprob(
+    vocabulary: Vocabulary, token_id: int, logprob: float, tops: Tops = ()
+) -> TokenLogprob:
+    """Return what is told of a token."""
+    data = vocabulary.token(token_id)
+    told = logprob if IMPOSSIBLE < logprob < -IMPOSSIBLE else IMPOSSIBLE
+    others = tuple([token_logprob(vocabulary, *top) for top in tops])
+    return TokenLogprob(data.decode(errors="replace"), data, told, others)

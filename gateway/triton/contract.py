@@ -19,6 +19,7 @@ FEATURE_INPUTS: dict[Feature, set[str]] = {
     Feature.NUM_SEQUENCES: {"num_return_sequences"},
     Feature.LOGPROBS: {"return_log_probs"},
     Feature.TOP_LOGPROBS: {"return_log_probs", "num_top_log_probs"},
+    Feature.PROMPT_LOGPROBS: {"return_log_probs", "num_prompt_log_probs"},
     Feature.LOGIT_BIAS: {"embedding_bias"},
     Feature.GUIDED_DECODING: {"guided_decoding_guide_type", "guided_decoding_guide"},
     Feature.REPETITION_PENALTY: {"repetition_penalty"},
@@ -30,6 +31,11 @@ FEATURE_OUTPUTS = {
     Feature.NUM_SEQUENCES: {"sequence_index"},
     Feature.LOGPROBS: {"output_log_probs"},
     Feature.TOP_LOGPROBS: {"output_log_probs", "top_log_prob_ids", "top_log_probs"},
+    Feature.PROMPT_LOGPROBS: {
+        "prompt_log_probs",
+        "prompt_top_log_prob_ids",
+        "prompt_top_log_probs",
+    },
 }
 
 

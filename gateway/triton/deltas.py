@@ -6,7 +6,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
-from gateway.generation import Delta, FinishReason, Generation, Tops
+from gateway.generation import Delta, FinishReason, Generation, PromptLogprobs, Tops
 from gateway.triton.call import is_final
 from gateway.triton.ending import Endings
 from gateway.triton.tensors import first_int32
@@ -31,6 +31,7 @@ class DeltaReader:
         "_counts",
         "_endings",
         "_form",
+        "_num_prompt",
         "_num_top",
         "_parse",
         "_with_logprobs",
@@ -44,6 +45,7 @@ class DeltaReader:
         self._parse = parse
         self._with_logprobs = generation.logprobs
         self._num_top = generation.num_top
+        self._num_prompt = generation.num_prompt
         self._counts = Endings(generation, max_model_len)
         self._endings = self._counts.each
         self._form: Form | None = None
@@ -103,7 +105,7 @@ class DeltaReader:
         self, message: bytes, contents: Mapping[str, bytes], num_tokens: int
     ) -> "Form | None":
         counts = {"output_ids": num_tokens, "sequence_index": 1}
-        if self._num_top:
+        if self._num_top or "prompt_log_probs" in contents:
             return None
         if self._with_logprobs:
             if len(contents["output_log_probs"]) != num_tokens * NUMBER_BYTES:
@@ -122,15 +124,26 @@ class DeltaReader:
         logprobs = struct.unpack_from(
             f"<{num_tokens}f", contents["output_log_probs"], end - num_tokens * NUMBER_BYTES
         )
-        return Delta(index, token_ids, list(logprobs), _tops(contents, num_tokens, self._num_top))
+        tops = _tops(contents, "top_log_prob", num_tokens, self._num_top)
+        return Delta(index, token_ids, list(logprobs), tops, self._prompt(contents))
+
+    def _prompt(self, contents: Mapping[str, bytes]) -> PromptLogprobs | None:
+        raw = contents.get("prompt_log_probs")
+        if raw is None:
+            return None
+        count = len(raw) // NUMBER_BYTES
+        tops = _tops(contents, "prompt_top_log_prob", count, self._num_prompt)
+        return PromptLogprobs(list(struct.unpack(f"<{count}f", raw)), tops)
 
 
-def _tops(contents: Mapping[str, bytes], num_tokens: int, num_top: int) -> Sequence[Tops]:
-    if not num_top:
+def _tops(
+    contents: Mapping[str, bytes], name: str, num_tokens: int, num_top: int
+) -> Sequence[Tops]:
+    if num_top <= 0:
         return ()
     count = num_tokens * num_top
-    ids = struct.unpack_from(f"<{count}i", contents["top_log_prob_ids"])
-    logs = struct.unpack_from(f"<{count}f", contents["top_log_probs"])
+    ids = struct.unpack_from(f"<{count}i", contents[f"{name}_ids"])
+    logs = struct.unpack_from(f"<{count}f", contents[f"{name}s"])
     told = list(zip(ids, logs, strict=True))
     return [
         [pair for pair in told[start : start + num_top] if pair[0] >= 0]
@@ -229,6 +242,6 @@ def _joined(deltas: Iterable[Delta]) -> Sequence[Delta]:
         if held := joined.get(delta.index):
             token_ids, logprobs = held.token_ids + delta.token_ids, held.logprobs + delta.logprobs
             tops = [*held.tops, *delta.tops] if delta.tops else held.tops
-            delta = Delta(delta.index, token_ids, logprobs, tops)
+            delta = Delta(delta.index, token_ids, logprobs, tops, held.prompt)
         joined[delta.index] = delta
     return tuple(joined.values())

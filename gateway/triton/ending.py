@@ -44,7 +44,8 @@ class Ending:
         if not token_ids or token_ids[-1] not in self._end_ids:
             return delta
         self._met_end = True
-        return Delta(delta.index, token_ids[:-1], delta.logprobs[:-1], delta.tops[:-1])
+        logprobs, tops = delta.logprobs[:-1], delta.tops[:-1]
+        return Delta(delta.index, token_ids[:-1], logprobs, tops, delta.prompt)
 
     def count(self, num_tokens: int) -> None:
         """Note tokens that are not shown."""

@@ -39,6 +39,7 @@ class Resumption:
             prompt=prompt,
             max_tokens=asked.max_tokens - len(token_ids),
             min_tokens=max(0, asked.min_tokens - len(token_ids)),
+            num_prompt=-1,
         )
 
 

@@ -109,6 +109,8 @@ def _log_probs(generation: Generation) -> Iterator[Tensor]:
         yield boolean("return_log_probs", True)
     if generation.num_top:
         yield int32("num_top_log_probs", generation.num_top)
+    if generation.num_prompt >= 0:
+        yield int32("num_prompt_log_probs", generation.num_prompt)
 
 
 @lru_cache(maxsize=16)

@@ -137,6 +137,21 @@ def test_a_completion_tells_the_likeliest_too(stack: Stack) -> None:
     assert [len(tops) for tops in told["top_logprobs"]] == [3] * len(told["tokens"])
 
 
+def test_an_echoed_prompt_is_told_of(stack: Stack) -> None:
+    body = {"model": stack.model, "prompt": "several ways", "logprobs": 2, "max_tokens": 1}
+
+    answer = httpx.post(f"{stack.url}/v1/completions", json={**body, "echo": True}).json()
+
+    [choice] = answer["choices"]
+    told = choice["logprobs"]
+    num_prompt = answer["usage"]["prompt_tokens"]
+    assert len(told["tokens"]) == num_prompt + 1
+    assert (told["token_logprobs"][0], told["top_logprobs"][0]) == (0, {})
+    assert {len(tops) for tops in told["top_logprobs"][1:]} == {2}
+    shown = [token for token in told["tokens"] if not token.startswith("<|")]
+    assert "".join(shown) == choice["text"]
+
+
 def test_a_form_is_asked_of_the_engine(stack: Stack) -> None:
     schema = {"type": "object", "properties": {"city": {"type": "string"}}}
     form = {"type": "json_schema", "json_schema": {"name": "place", "schema": schema}}

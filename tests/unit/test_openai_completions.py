@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from gateway.errors import EngineFailure
-from gateway.generation import Delta, Item
+from gateway.generation import Delta, Item, PromptLogprobs
 from tests.fakes import FakeEngine, length, stop, text
 from tests.wire import client, events
 
@@ -94,6 +94,42 @@ async def test_logprobs_tell_tokens_and_where_they_stand() -> None:
     }
 
 
+async def test_an_echoed_prompt_is_told_of_token_by_token() -> None:
+    prompt = PromptLogprobs([-0.25], [[(105, -0.25), (106, -1.5)]])
+    script: list[Item] = [Delta(0, list(b"!"), [-2.0], [[(33, -2.0)]], prompt), stop(2)]
+    engine = FakeEngine(script)
+
+    body = (await post(engine, logprobs=2, echo=True, n=2)).json()
+
+    before: dict[str, list[Any]] = {
+        "tokens": ["H", "i"],
+        "token_logprobs": [0.0, -0.25],
+        "top_logprobs": [{}, {"i": -0.25, "j": -1.5}],
+        "text_offset": [0, 1],
+    }
+    after: dict[str, list[Any]] = {
+        "tokens": ["!"],
+        "token_logprobs": [-2.0],
+        "top_logprobs": [{"!": -2.0}],
+        "text_offset": [2],
+    }
+    assert engine.requests[0].num_prompt == 2
+    assert [choice["text"] for choice in body["choices"]] == ["Hi!", "Hi"]
+    first, second = (choice["logprobs"] for choice in body["choices"])
+    assert first == {name: before[name] + after[name] for name in before}
+    assert second == before
+
+
+async def test_prompts_too_long_to_be_told_of_are_refused() -> None:
+    engine = FakeEngine()
+
+    response = await post(engine, prompt="x" * 200, logprobs=0, echo=True, n=100)
+
+    assert response.status_code == 400
+    assert "would tell of 20,000 tokens" in response.json()["error"]["message"]
+    assert not engine.requests
+
+
 async def test_the_best_of_several_is_the_likeliest_per_token() -> None:
     script: list[Item] = [Delta(0, list(b"ab"), [-3, -3]), Delta(1, list(b"c"), [-1]), stop(2)]
 
@@ -150,7 +186,6 @@ async def test_one_failing_prompt_fails_the_request_and_closes_the_others() -> N
     ("fields", "param"),
     [
         ({"suffix": "x"}, "suffix"),
-        ({"logprobs": 0, "echo": True}, "logprobs"),
         ({"prompt": ["a"] * 52, "best_of": 20}, "prompt"),
         ({"n": 3, "best_of": 2}, "best_of"),
         ({"best_of": 2, "stream": True}, "best_of"),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
 from gateway.errors import EngineFailure
-from gateway.generation import Delta, FinishReason, Generation, Prompt
+from gateway.generation import Delta, FinishReason, Generation, Prompt, PromptLogprobs
 from gateway.triton.call import EngineRequest
 from gateway.triton.deltas import DeltaReader, form_of
 
@@ -169,6 +169,25 @@ def test_the_likeliest_come_with_their_tokens_and_free_places_are_left_out() -> 
     assert deltas == [Delta(0, [5], [-1.0], [[(5, -1.0), (9, -1.5)]]), Delta(0, [], [], [])]
     joined = reader(logprobs=True, num_top=2).read(messages)
     assert [list(top) for top in joined[0].tops] == [[(5, -1.0), (9, -1.5)], [(6, -2.0)]]
+
+
+def test_the_prompt_is_told_of_with_the_first_delta() -> None:
+    message = token(
+        5,
+        output_log_probs=floats(-1.0),
+        prompt_log_probs=floats(-0.25, -0.5),
+        prompt_top_log_prob_ids=int32s(8, 9),
+        prompt_top_log_probs=floats(-0.25, -0.5),
+    )
+    read = reader(logprobs=True, num_prompt=1)
+
+    [first] = read.read([message])
+    [joined] = reader(logprobs=True, num_prompt=1).read(
+        [message, token(6, output_log_probs=floats(-2.0))]
+    )
+
+    told = PromptLogprobs([-0.25, -0.5], [[(8, -0.25)], [(9, -0.5)]])
+    assert first.prompt == joined.prompt == told
 
 
 def test_of_several_beams_the_first_is_read() -> None:

@@ -4,6 +4,7 @@ Source: tensorrt_llm/llmapi/llm.py and executor/result.py of NVIDIA/TensorRT-LLM
 """
 
 import os
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ class LlmApiEngine(AsyncEngine):
             sampling_params=sampling_params(request),
             lora_request=lora_request(request.lora),
             streaming=reads_token_by_token(request),
+            cache_salt=_salt(request),
         )
         reader = Reader(keys, request, self._tokens_per_block)
         try:
@@ -97,6 +99,11 @@ class LlmApiEngine(AsyncEngine):
     async def shut_down(self) -> None:
         """End the LLM and its workers."""
         self._llm.shutdown()
+
+
+def _salt(request: Request) -> str | None:
+    """What keeps a prompt that is to be told of from being read from the KV cache."""
+    return secrets.token_hex(16) if request.num_prompt_log_probs >= 0 else None
 
 
 def _failure(error: Exception) -> Exception:
