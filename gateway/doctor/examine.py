@@ -8,6 +8,7 @@ from gateway.doctor.certificates import examine_grpc
 from gateway.doctor.finding import Finding, odd, wrong
 from gateway.doctor.machine import examine_environment, examine_machine, examine_ports
 from gateway.doctor.models import examine_models
+from gateway.doctor.stores import examine_stores
 from gateway.settings import (
     ModelSettings,
     Settings,
@@ -29,6 +30,7 @@ def examine(
         *examine_environment(os.environ),
         *examine_ports(settings),
         *examine_grpc(settings),
+        *asyncio.run(_stores(settings)),
     ]
     if models_file is None and not USUAL.exists():
         advice = "give --models FILE; gateway init writes one, gateway up builds one"
@@ -38,6 +40,10 @@ def examine(
     except SettingsError as error:
         return [*findings, wrong("models file", str(error), "correct it there")]
     return [*findings, *asyncio.run(_all(models, settings, triton))]
+
+
+async def _stores(settings: Settings) -> list[Finding]:
+    return [finding async for finding in examine_stores(settings)]
 
 
 async def _all(

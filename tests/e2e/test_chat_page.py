@@ -3,15 +3,16 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Route, expect
+from playwright.sync_api import Browser, expect
 
 from tests.browser import PHONE, Visit, chromium
 from tests.e2e.conftest import Stack
 from tests.e2e.test_exact_answers import WEATHER
 from tests.e2e.test_first_light import wait_until_active
+from tests.keys import add_key
+from tests.serving import gateway_process
 
 FRANCE = "What is the capital of France?"
 PARIS = "The capital of France is Paris."
@@ -222,33 +223,33 @@ def test_the_keyboard_is_enough(visit: Visit) -> None:
     expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
 
 
-def test_a_key_is_asked_for_once_and_goes_with_the_tab(visit: Visit) -> None:
+def test_a_key_is_asked_for_once_and_goes_with_the_tab(browser: Browser, tmp_path: Path) -> None:
+    key = add_key(tmp_path / "keys.yaml", admin=True)
+    context = browser.new_context()
+    visit = Visit(context)
     page = visit.page
-    page.route("**/v1/**", only_with("Bearer of-mine"))
 
-    page.reload()
-    page.get_by_label("Key", exact=True).fill("of-mine")
-    page.keyboard.press("Enter")
-    page.locator("#model option").first.wait_for(state="attached")
-    visit.ask(FRANCE)
+    with gateway_process(GATEWAY_KEYS_FILE=str(tmp_path / "keys.yaml"), HOME=str(tmp_path)) as it:
+        page.goto(it.url)
+        page.get_by_label("Key", exact=True).fill("not-it")
+        page.keyboard.press("Enter")
+        page.get_by_label("Key", exact=True).fill(key)
+        page.keyboard.press("Enter")
+        page.locator("#model option").first.wait_for(state="attached")
+        visit.ask("Hello")
+        page.get_by_role("link", name="Server").click()
+        expect(page.locator("#server-state")).to_have_text("Ready")
+        page.get_by_role("link", name="API reference").click()
+        page.get_by_text("Create Chat Completion").wait_for()
 
-    assert visit.answer == PARIS
-    assert page.evaluate("Object.values(sessionStorage)").count("of-mine") == 1
-    assert "of-mine" not in page.evaluate("JSON.stringify(localStorage)")
-    visit.problems = [one for one in visit.problems if "401" not in one]
+        kept = page.evaluate("[Object.values(sessionStorage), JSON.stringify(localStorage)]")
+        page.go_back()
+        page.locator("#model option").first.wait_for(state="attached")
 
-
-def only_with(authorization: str) -> Any:
-    """Refuse, as a gateway with keys does, what does not bear one."""
-
-    def handle(route: Route) -> None:
-        if route.request.headers.get("authorization") == authorization:
-            route.continue_()
-        else:
-            error = {"message": "Bring a key.", "type": "invalid_request_error"}
-            route.fulfill(status=401, json={"error": error})
-
-    return handle
+    assert kept[0].count(key) == 1
+    assert key not in kept[1]
+    assert [one for one in visit.problems if "401" not in one] == []
+    context.close()
 
 
 def test_nothing_that_a_model_says_is_executed(visit: Visit) -> None:

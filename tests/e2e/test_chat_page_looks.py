@@ -3,8 +3,10 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
@@ -16,6 +18,7 @@ HERE = Path(__file__).parent
 PICTURES = Path(__file__).parents[2] / "docs/pictures"
 """Where `make pictures` wants them; a test run that does not say so looks and throws away."""
 
+BUSY_S = 60
 IMPACTS = ("serious", "critical")
 
 
@@ -85,7 +88,8 @@ def violations(page: Page) -> list[str]:
 
 
 def test_pictures_are_taken(browser: Browser, scripted: Stack, tmp_path: Path) -> None:
-    folder = PICTURES if os.environ.get("GATEWAY_PICTURES") else tmp_path
+    is_wanted = bool(os.environ.get("GATEWAY_PICTURES"))
+    folder = PICTURES if is_wanted else tmp_path
     folder.mkdir(exist_ok=True)
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     visit = Visit(context).open(scripted.url)
@@ -96,8 +100,11 @@ def test_pictures_are_taken(browser: Browser, scripted: Stack, tmp_path: Path) -
     visit.page.keyboard.press("Alt+t")
     visit.page.keyboard.press("Alt+p")
     visit.page.screenshot(path=folder / "chat-dark.png")
+    visit.page.keyboard.press("Alt+t")
     visit.page.keyboard.press("Alt+s")
     visit.page.locator("#server-state[data-state=up]").wait_for()
+    if is_wanted:
+        keep_busy(scripted, visit.page)
     visit.page.screenshot(path=folder / "server.png")
     visit.page.set_viewport_size(PHONE)
     visit.page.get_by_role("link", name="Back to chat").click()
@@ -107,3 +114,21 @@ def test_pictures_are_taken(browser: Browser, scripted: Stack, tmp_path: Path) -
     assert {"chat.png", "chat-dark.png", "phone.png", "server.png"} <= set(pictures)
     assert visit.problems == []
     context.close()
+
+
+def keep_busy(stack: Stack, page: Page) -> None:
+    """Let the plots have something to show: questions for a while, more and less of them."""
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(BUSY_S):
+            for _ in range(1 + number % 7):
+                pool.submit(ask_at_length, stack)
+            page.wait_for_timeout(1000)
+
+
+def ask_at_length(stack: Stack) -> None:
+    body = {
+        "model": stack.model,
+        "messages": [{"role": "user", "content": "goes on"}],
+        "max_tokens": 400,
+    }
+    httpx.post(f"{stack.url}/v1/chat/completions", json=body, timeout=60)

@@ -21,6 +21,7 @@ from gateway.doctor.finding import Finding, State, odd, wrong
 from gateway.doctor.machine import clock, examine_environment, examine_ports
 from gateway.doctor.models import examine_model
 from gateway.doctor.report import as_lines
+from gateway.doctor.stores import examine_stores
 from gateway.settings import ModelSettings, Settings, TlsSettings, TritonSettings
 from tests.certificates import sign
 from tests.fakes import tiny_tokenizer
@@ -266,3 +267,34 @@ def test_findings_are_folded_to_the_terminal(monkeypatch: pytest.MonkeyPatch) ->
 
     assert max(map(len, lines)) <= 60
     assert "      to do: take another" in lines
+
+
+@pytest.mark.parametrize(
+    ("settings", "place", "told"),
+    [
+        ({"keys_file": Path("/dev/null/keys.yaml")}, "keys", "/dev/null/keys.yaml"),
+        ({"host": "192.0.2.1"}, "keys", "no keys are set"),
+        ({"redis": "http://127.0.0.1"}, "Redis", "no URL of Redis"),
+        ({"redis": "redis://127.0.0.1:1/0"}, "Redis", "ConnectionError"),
+        ({"usage": "mysql://x"}, "usage", "GATEWAY_USAGE is none of"),
+        ({"usage": "sqlite", "state_dir": Path("/dev/null")}, "usage", "/dev/null"),
+        ({"usage": "postgresql://127.0.0.1:1/x"}, "usage", ""),
+    ],
+    ids=["keys lost", "no keys", "no Redis's URL", "no Redis", "usage", "no folder", "no database"],
+)
+async def test_what_is_kept_elsewhere_and_cannot_be_used_is_told(
+    settings: dict[str, Any], place: str, told: str
+) -> None:
+    *_, finding = [one async for one in examine_stores(Settings(**settings))]
+
+    assert (finding.place, finding.is_wrong) == (place, True)
+    assert told in finding.told
+    assert finding.advice
+
+
+async def test_usage_that_can_be_kept_is_fine(tmp_path: Path) -> None:
+    settings = Settings(usage="sqlite", state_dir=tmp_path)
+
+    findings = [one async for one in examine_stores(settings)]
+
+    assert [one.state for one in findings] == [State.FINE, State.FINE]
