@@ -19,6 +19,12 @@ IN_FLIGHT = Gauge(
     registry=REGISTRY,
     multiprocess_mode="livesum",
 )
+WAITING = Gauge(
+    "gateway_requests_waiting",
+    "Those of them of which nothing has come: queued in an engine, or in prefill.",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
 PROMPT_TOKENS = Counter(
     "gateway_prompt_tokens", "Tokens of the prompts that were sent to engines.", registry=REGISTRY
 )
@@ -69,11 +75,13 @@ class AnswerWatch:
         """Count the answer in."""
         _UNDER_WAY.add(self)
         IN_FLIGHT.inc()
+        WAITING.inc()
         PROMPT_TOKENS.inc(self._prompt_tokens)
 
     def first(self) -> None:
         """Note that the engine has sent something."""
         self._first = time.monotonic()
+        WAITING.dec()
         FIRST_TOKEN.observe(self._first - self._arrived)
 
     def grown(self) -> int:
@@ -85,6 +93,8 @@ class AnswerWatch:
         """Count the answer out; `is_whole` is one that came to its own end."""
         _UNDER_WAY.discard(self)
         IN_FLIGHT.dec()
+        if not self._first:
+            WAITING.dec()
         COMPLETION_TOKENS.inc(self.grown())
         steps = self._counted / self._num_sequences - 1
         if is_whole and self._first and steps > 0:

@@ -289,7 +289,7 @@ def test_the_server_is_shown_live(visit: Visit) -> None:
     expect(first.locator("b").first).to_contain_text("ms")
     pace = page.get_by_role("region", name="Time per output token")
     expect(pace.locator("b").first).to_contain_text("ms")
-    expect(page.get_by_role("region", name="In flight").locator("b")).to_have_text("0")
+    expect(page.get_by_role("region", name="In flight").locator("b").first).to_have_text("0")
     assert first.locator(".line").count() == 3
 
 

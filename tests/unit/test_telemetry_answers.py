@@ -39,6 +39,22 @@ def test_an_answer_is_in_flight_from_its_begin_to_its_end() -> None:
     assert figure("prompt_tokens_total") == prompts + 7
 
 
+@pytest.mark.parametrize("begun", [True, False], ids=["begun", "never begun"])
+def test_an_answer_waits_until_something_of_it_has_come(begun: bool) -> None:
+    before = figure("requests_waiting")
+    watch = AnswerWatch(Growing(), prompt_tokens=7, num_sequences=1, arrived=0.0)
+
+    watch.begin()
+    waiting = figure("requests_waiting")
+    if begun:
+        watch.first()
+        assert figure("requests_waiting") == before
+    watch.end(is_whole=begun)
+
+    assert waiting == before + 1
+    assert figure("requests_waiting") == before
+
+
 def test_each_token_is_counted_once_however_often_is_looked() -> None:
     answer = Growing()
     watch = AnswerWatch(answer, prompt_tokens=1, num_sequences=1, arrived=0.0)

@@ -10,6 +10,7 @@ const SHOWN = 120;
 const WINDOW = 15; // looks that a percentile is taken over
 const SHARES = [0.5, 0.95, 0.99];
 const IN_FLIGHT = "gateway_requests_in_flight";
+const WAITING = "gateway_requests_waiting";
 const COMPLETION = "gateway_completion_tokens_total";
 const PROMPT = "gateway_prompt_tokens_total";
 const FIRST = "gateway_time_to_first_token_seconds";
@@ -43,7 +44,7 @@ export class ServerView {
   draw() {
     const percentiles = ["p50", "p95", "p99"];
     this.tiles = {
-      flight: card("In flight", "requests", ["now"]),
+      flight: card("In flight", "requests", ["all", "without a token yet"]),
       tokens: card("Tokens", "a second", ["answers", "prompts"]),
       first: card("Time to first token", "", percentiles),
       pace: card("Time per output token", "", percentiles),
@@ -102,7 +103,8 @@ export class ServerView {
     const now = this.looks.at(-1);
     const before = this.looks.at(-2);
     const past = this.looks.at(-1 - WINDOW) ?? this.looks[0];
-    this.push("flight", [total(now.samples, IN_FLIGHT)], count);
+    const flight = [IN_FLIGHT, WAITING].map((name) => total(now.samples, name));
+    this.push("flight", flight, count);
     this.push("tokens", [rate(before, now, COMPLETION), rate(before, now, PROMPT)], count);
     this.push("first", percentiles(past, now, FIRST), seconds);
     this.push("pace", percentiles(past, now, PACE), seconds);
