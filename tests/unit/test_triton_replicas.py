@@ -25,6 +25,7 @@ from gateway.triton.channel import Channel
 from gateway.triton.contract import Contract, ContractMismatch, read_contract
 from gateway.triton.engine import TritonEngine
 from gateway.triton.ensemble import Ensemble
+from gateway.triton.policies import PolicyName
 from gateway.triton.replica import Replica
 from gateway.triton.replicas import Replicas
 from gateway.triton.view import state_of
@@ -45,11 +46,12 @@ def contract_of(triton: ScriptedTriton) -> Contract:
 @asynccontextmanager
 async def pooled(
     *tritons: ScriptedTriton,
+    policy: PolicyName = "round_robin",
 ) -> AsyncIterator[tuple[TritonEngine, Sequence[Replica], list[grpc.aio.Server]]]:
-    """Yield an engine over Tritons that take their turns, its replicas, the servers."""
+    """Yield an engine over Tritons, which take their turns, its replicas, the servers."""
     async with standing(*tritons) as servers:
         members = [Replica(Channel(triton.address), "tensorrt_llm") for triton in tritons]
-        replicas = pool(members, contract_of(tritons[0]), policy="round_robin")
+        replicas = pool(members, contract_of(tritons[0]), policy=policy)
         engine = TritonEngine(replicas)
         try:
             yield engine, members, servers
@@ -279,3 +281,38 @@ async def test_a_replica_with_another_tokenizer_is_refused_by_name(
         replicas.admit(members[1], second, "a")
 
     await asyncio.gather(*(one.channel.close() for one in members))
+
+
+async def test_a_prompt_goes_where_it_was_and_what_was_reused_of_it_is_told() -> None:
+    tritons = [
+        ScriptedTriton([Outcome(reused_blocks=blocks) for blocks in (0, 5, 0)]) for _ in range(2)
+    ]
+    for triton in tritons:
+        triton.outputs.add("kv_cache_reused_blocks")
+    prompt = Prompt((*range(189), 255, *range(10)), "")
+    chat = msgspec.structs.replace(GREEDY, prompt=prompt)
+
+    async with pooled(*tritons, policy="prefix") as (engine, members, _):
+        for _ in range(3):
+            await generated(engine, chat)
+        views = engine.replicas.views()
+
+    asked = [len(triton.asked) for triton in tritons]
+    assert sorted(asked) == [0, 3]
+    view = views[asked.index(3)]
+    assert (view.predicted_reuse_tokens, view.told_reuse_tokens) == (2 * 190, 5 * 32)
+    assert members[asked.index(3)].load.trust < 1
+
+
+async def test_a_session_goes_where_it_was_though_its_prompt_is_another() -> None:
+    tritons = [ScriptedTriton() for _ in range(3)]
+    talks = [
+        msgspec.structs.replace(SAMPLED, prompt=Prompt((turn, 7), ""), session="agent")
+        for turn in range(4)
+    ]
+
+    async with pooled(*tritons, policy="prefix") as (engine, _, _):
+        for talk in talks:
+            await generated(engine, talk)
+
+    assert sorted(len(triton.asked) for triton in tritons) == [0, 0, 4]
