@@ -13,7 +13,7 @@ PolicyName = Literal["least_work", "round_robin", "prefix"]
 Policy = Callable[[Sequence[Load], Work, Mapping[int, int]], Load]
 """Picks one of some loads for a call, given the tokens of its prompt that each has, by life."""
 
-MAX_IMBALANCE = 2.0
+MAX_IMBALANCE = 3.0
 """How many times the work of the least loaded, the call's own included, a known prefix is worth."""
 
 
@@ -38,7 +38,7 @@ def prefix(loads: Sequence[Load], work: Work, reuse: Mapping[int, int]) -> Load:
         return least
     own_s = least.seconds(work.prompt_tokens, min(work.max_tokens, _TYPICAL_TOKENS))
     bound_s = MAX_IMBALANCE * (least.ahead_s + own_s) - own_s
-    held = [load for load in loads if load.life in reuse and load.ahead_s <= bound_s]
+    held = [load for load in loads if load.life in reuse and _ahead_of(load, reuse) <= bound_s]
     return max(held, key=lambda load: _worth(load, reuse), default=least)
 
 

@@ -83,7 +83,7 @@ def test_a_known_prefix_is_worth_a_wait_but_not_any() -> None:
     assert picked("prefix", given, {1: 10}) == 1
 
     bound = MAX_IMBALANCE * given[1].seconds(1000, 100)
-    while given[0].ahead_s + given[1].seconds(1000, 100) <= bound:
+    while given[0].ahead_s + given[1].seconds(0, 100) <= bound:
         given[0].add(1000, 0)
 
     assert picked("prefix", given, {1: 1000}) == 2
