@@ -79,6 +79,27 @@ PUBLISHED = {
         640,
         2048 * kv_bytes_per_token(LLAMA_3_70B, "float16", PLAIN, ONE) / MIB,
     ),
+    "1,149,312 tokens of one of 4 ranks of Llama 3.1 8B, GiB (NVIDIA/TensorRT-LLM#2305)": (
+        35.07,
+        1_149_312 * kv_bytes_per_token(LLAMA_3_8B, "float16", PLAIN, Parallel(tensor=4)) / GIB,
+    ),
+    "weights of Llama 3.1 8B in fp16, MiB (ollama/ollama#8361)": (
+        15_317.02,
+        weights_bytes(LLAMA_3_8B, "float16", PLAIN, ONE) / MIB,
+    ),
+    "weights of Llama 2 7B in fp16, GiB (vllm-project/vllm#6234)": (
+        12.5562,
+        weights_bytes(LLAMA_2_7B, "float16", PLAIN, ONE) / GIB,
+    ),
+    # The table's third row, of the 405B, is twice ours: as of 16 KV heads where the model has 8.
+    "128,000 tokens of Llama 3.1 8B in fp16, GiB (huggingface/blog#2345)": (
+        15.62,
+        128_000 * kv_bytes_per_token(LLAMA_3_8B, "float16", PLAIN, ONE) / GIB,
+    ),
+    "128,000 tokens of Llama 3.1 70B in fp16, GiB (huggingface/blog#2345)": (
+        39.06,
+        128_000 * kv_bytes_per_token(LLAMA_3_70B, "float16", PLAIN, ONE) / GIB,
+    ),
 }
 PARAMETERS = {
     "llama-3-8b": 8.03, "llama-3-70b": 70.6, "llama-3.1-405b": 405.85,
