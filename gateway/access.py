@@ -100,9 +100,11 @@ def check_reach(settings: Settings, access: Access) -> None:
     """Raise SettingsError where others could reach a gateway that asks nobody for a key."""
     if settings.open or not access.is_open:
         return
-    hosts = {"GATEWAY_HOST": settings.host, "GATEWAY_ADMIN_HOST": settings.admin_host}
+    hosts = {"GATEWAY_HOST": settings.host}
     if settings.grpc_tls_client_ca is None:  # callers without a certificate do not get in
         hosts["GATEWAY_GRPC_HOST"] = settings.grpc_host
+    if settings.admin_port:
+        hosts["GATEWAY_ADMIN_HOST"] = settings.admin_host
     for name, host in hosts.items():
         if not is_loopback(host):
             raise SettingsError(

@@ -5,10 +5,11 @@ import errno
 import gc
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 
 from gateway.http.crowd import watch_open_files
 from gateway.http.server import HttpServer, http_config
+from gateway.http.tls import use_tls
 from gateway.memory import keep_trimmed
 from gateway.openai.application import Application
 from gateway.openai.errors import error_response
@@ -73,10 +74,10 @@ def _reserve(host: str, port: int) -> socket.socket:
     return listen(host, free_port(host, port), is_shared=True)
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, scheme: str = "http") -> str:
     """Return the base URL that clients of the socket use."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 async def serve(
@@ -93,6 +94,7 @@ async def serve(
     server, and is raised here.
     """
     config = http_config(app, settings, error_response)
+    use_tls(config, settings)
     await rpc.start()
     gc.freeze()  # what was made at start stays, and need not be looked at again
     gc.set_threshold(GC_THRESHOLD)
@@ -101,13 +103,15 @@ async def serve(
         asyncio.ensure_future(companion)
         for companion in (watch_open_files(), keep_trimmed(), keep_counting())
     ]
-    server = HttpServer(config, app.under_way, settings.drain_s, rpc.stop)
+    opened = AsyncExitStack()
+    server = HttpServer(config, app.under_way, settings.drain_s, rpc.stop, opened.aclose)
     beside = asyncio.ensure_future(alongside()) if alongside else None
     if beside:
         companions.append(beside)
         beside.add_done_callback(lambda done: _stop_if_failed(server, done))
     try:
-        async with app.reception.open(settings, models):
+        async with opened:
+            await opened.enter_async_context(app.reception.open(settings, models))
             await server.serve(sockets=[listener])
     finally:
         await rpc.stop(0)

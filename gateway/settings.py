@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     )
     port: int = Field(8080, ge=0, lt=65536, description="HTTP port; 0 takes a free one.")
 
+    tls_cert: Path | None = Field(None, description="PEM certificate chain for HTTP.")
+    tls_key: Path | None = Field(None, description="PEM private key of that certificate.")
+
     grpc_host: str = Field(default="127.0.0.1", description="Address to bind for gRPC.")
     grpc_port: int = Field(8081, ge=0, lt=65536, description="gRPC port; 0 takes a free one.")
     grpc_server: Literal["http2", "grpc"] = Field(
@@ -130,6 +133,9 @@ class Settings(BaseSettings):
     )
     max_connections: int = Field(
         8192, ge=1, description="Open HTTP connections of a process; those beyond are told 503."
+    )
+    max_connections_per_address: int = Field(
+        0, ge=0, description="Of these, from one address; 0 is as many as there may be."
     )
     cors_origins: str = Field(
         default="",

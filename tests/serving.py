@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from gateway.app import create_app
 from gateway.http.server import HttpServer, http_config
+from gateway.http.tls import use_tls
 from gateway.models import Models
 from gateway.openai.errors import error_response
 from gateway.server import listen, url_of
@@ -27,6 +28,7 @@ async def serving(engine: FakeEngine, settings: Settings) -> AsyncIterator[str]:
     """Serve the engine on a free port; yield the URL."""
     app = create_app(settings, Models([tiny_model(engine)]))
     config = http_config(app, settings, error_response)
+    use_tls(config, settings)
     with closing(listen("127.0.0.1", 0)) as listener:
         listener.listen()
         server = HttpServer(config, app.under_way, settings.drain_s, _no_others)

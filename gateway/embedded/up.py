@@ -91,10 +91,13 @@ class Stack:
             blueprints = loading.result()
         app = create_app(self.settings, models, keep_models(models, blueprints), reception)
 
+        scheme = "https" if self.settings.tls_cert else "http"
+
         async def announce() -> None:
             await _until_ready(models)
-            console.print(overview(url_of(listener), rpc.address, triton, models))
-            console.print(curl_line(url_of(listener), next(iter(models)).id), soft_wrap=True)
+            url = url_of(listener, scheme)
+            console.print(overview(url, rpc.address, triton, models))
+            console.print(curl_line(url, next(iter(models)).id), soft_wrap=True)
 
         tell = partial(console.print, markup=False, highlight=False, soft_wrap=True)
         with Watch(triton, tell, on_end=_stop):

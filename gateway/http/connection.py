@@ -57,6 +57,7 @@ class Connection(HttpToolsProtocol):
         self._has_begun = False  # of a head, something has come
         self._is_refused = False
         self._num_hosts = 0
+        self._address = ""
         self._unread = 0  # bytes since the last that meant something: a head, part of a body
         self._began_s = 0.0
         self._error: GatewayError | None = None
@@ -67,7 +68,12 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self._crowd.limit + EXTRA_CONNECTIONS:
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if peer else ""
+        self._crowd.enter(self._address)
+        if len(self.connections) > self._crowd.limit + EXTRA_CONNECTIONS or (
+            self._crowd.has_many_from(self._address, EXTRA_CONNECTIONS)
+        ):
             self._crowd.turn_away()
             transport.abort()
             return
@@ -75,6 +81,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._crowd.leave(self._address)
         self._cancel_alarm()
         self._cancel_stall()
 
@@ -180,7 +187,7 @@ class Connection(HttpToolsProtocol):
             )
         if self._unread > self._settings.max_header_bytes and self._is_head_too_large():
             return self._headers_too_large()
-        if len(self.connections) > self._crowd.limit:
+        if len(self.connections) > self._crowd.limit or self._crowd.has_many_from(self._address):
             self._crowd.turn_away()
             return TooManyConnections(
                 "As many connections are open as may be.", retry_after_s=RETRY_AFTER_S

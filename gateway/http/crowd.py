@@ -2,9 +2,11 @@
 
 import asyncio
 import errno
+import math
 import os
 import resource
 import time
+from collections import Counter
 from typing import Any
 
 import structlog
@@ -25,9 +27,25 @@ LOOK_EVERY_S = 1.0
 class Crowd:
     """The limit of connections, and the word about those beyond it."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, limit_per_address: int = 0) -> None:
         self.limit = limit
+        self._per_address = limit_per_address or math.inf
+        self._by_address: Counter[str] = Counter()
         self._telling = Telling("connections_refused")
+
+    def enter(self, address: str) -> None:
+        """Count a connection from an address."""
+        self._by_address[address] += 1
+
+    def leave(self, address: str) -> None:
+        """Count a connection from an address out."""
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+
+    def has_many_from(self, address: str, extra: int = 0) -> bool:
+        """Tell whether more than may be, and `extra`, are from an address."""
+        return self._by_address[address] > self._per_address + extra
 
     def turn_away(self) -> None:
         """Count a connection that was refused."""

@@ -24,10 +24,12 @@ BACKSTOP_S = 10
 Stop = Callable[[float], Awaitable[None]]
 """Stops another server that shares the process, within so many seconds."""
 
+Last = Callable[[], Awaitable[None]]
+
 
 def http_config(app: ASGIApp, settings: Settings, refusal: Refusal) -> uvicorn.Config:
     """Return how HTTP is served; what is refused before `app` sees it is written by `refusal`."""
-    crowd = Crowd(room_for(settings.max_connections))
+    crowd = Crowd(room_for(settings.max_connections), settings.max_connections_per_address)
     return uvicorn.Config(
         app,
         loop="none",
@@ -49,9 +51,16 @@ class HttpServer(uvicorn.Server):
     """
 
     def __init__(
-        self, config: uvicorn.Config, under_way: UnderWay, drain_s: float, stop_others: Stop
+        self,
+        config: uvicorn.Config,
+        under_way: UnderWay,
+        drain_s: float,
+        stop_others: Stop,
+        last: Last | None = None,
     ) -> None:
+        """`last` is done when all is answered: after `serve` a signal may end the process."""
         super().__init__(config)
+        self._last = last
         self._under_way = under_way
         self._drain_s = drain_s
         self._stop_others = stop_others
@@ -61,6 +70,8 @@ class HttpServer(uvicorn.Server):
         draining = asyncio.ensure_future(self._drain(others))
         await super().shutdown(sockets)
         await draining
+        if self._last:
+            await self._last()
         flush_logs()
 
     async def _drain(self, others: asyncio.Future[None]) -> None:

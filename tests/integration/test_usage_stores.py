@@ -106,6 +106,7 @@ async def test_no_answer_that_ended_is_missing_though_its_gateway_was_killed(
         lasting.process.terminate()
         lasting.process.wait(20)
     settings = Settings(state_dir=tmp_path)
+    waiting = _journals(tmp_path)
     store = usage_store(settings)
     await carry(usage_folder(settings), store)
     [kept] = await report(store, EVER, {})
@@ -121,6 +122,7 @@ async def test_no_answer_that_ended_is_missing_though_its_gateway_was_killed(
         f"told {told[1]} + {told[2]}, kept {kept['prompt_tokens']} + {kept['completion_tokens']}"
     )
     unseen = kept["requests"] - told[0]  # written, but the kill came before they were read
+    assert len(waiting) == 1  # the killed one's; the other has taken its own along
     assert 0 <= unseen <= AT_ONCE
     assert kept["prompt_tokens"] * told[0] == told[1] * kept["requests"]
     assert kept["completion_tokens"] * told[0] == told[2] * kept["requests"]
@@ -128,6 +130,10 @@ async def test_no_answer_that_ended_is_missing_though_its_gateway_was_killed(
 
 def _command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text()
+
+
+def _journals(folder: Path) -> list[Path]:
+    return list(folder.glob("usage/*.journal"))
 
 
 def _all_bytes(folder: Path) -> bytes:

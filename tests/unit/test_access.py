@@ -196,6 +196,8 @@ async def test_keys_are_picked_up_as_they_come_and_go(path: Path) -> None:
         pytest.param({"host": "0.0.0.0"}, "GATEWAY_HOST", id="everywhere"),
         pytest.param({"host": "gateway.example"}, "GATEWAY_HOST", id="name"),
         pytest.param({"grpc_host": "::"}, "GATEWAY_GRPC_HOST", id="grpc"),
+        pytest.param({"admin_host": "::"}, "GATEWAY_ADMIN_HOST", id="admin"),
+        pytest.param({"admin_host": "::", "admin_port": 0}, None, id="no-admin"),
         pytest.param({"host": "0.0.0.0", "open": True}, None, id="said-so"),
         pytest.param({"grpc_host": "::", "grpc_tls_client_ca": "ca.pem"}, None, id="certificates"),
     ],
