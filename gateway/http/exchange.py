@@ -84,8 +84,8 @@ class Exchange:
             self._status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID] = self._id
-            for name, value in self._visit.headers:
-                headers[name] = value
+            if told := self._visit.headers:
+                headers.raw.extend((name.encode(), value.encode()) for name, value in told)
         await self._send(message)
 
     async def _answer(self, error: GatewayError) -> None:
