@@ -11,6 +11,8 @@ import llama_models.llama3
 import pytest
 from filelock import FileLock
 
+from build_engine.progress import silent
+from build_engine.smollm2 import cache_folder, fetch
 from build_engine.tokenizer import ReleaseName, convert
 from tests.shared_servers import DEATHS
 from tests.side_by_side import Groups, write_groups
@@ -70,12 +72,22 @@ def meta_tokenizer() -> Path:
 
 
 @pytest.fixture(scope="session")
-def release_folder(
-    tmp_path_factory: pytest.TempPathFactory, meta_tokenizer: Path
-) -> Callable[[ReleaseName], Path]:
-    """Make the tokenizer folder of a Llama 3 release, once for all processes that test."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes have which test."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def fetched_model(shared: Path) -> Path:
+    """The default model in its cache, fetched by one process while the others wait."""
+    with FileLock(shared / "model.lock"):
+        return fetch(cache_folder(), silent)
+
+
+@pytest.fixture(scope="session")
+def release_folder(shared: Path, meta_tokenizer: Path) -> Callable[[ReleaseName], Path]:
+    """Make the tokenizer folder of a Llama 3 release, once for all processes that test."""
 
     @cache
     def folder(release: ReleaseName) -> Path:

@@ -124,7 +124,7 @@ def shared_stacks_are_ready() -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, fetched_model: Path) -> Iterator[Stack]:
     """SmolLM2 on a real tritonserver behind a real gateway."""
     with running(tmp_path_factory.mktemp("stack")) as stack:
         yield stack

@@ -70,11 +70,16 @@ def python_with(requirements: str) -> Path:
 
 
 def make_environment(folder: Path, requirements: Path) -> None:
-    venv.create(folder, with_pip=True)
-    install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run(
-        [folder / "bin/python", *install, "--require-hashes", "-r", requirements], check=True
-    )
+    """Let uv install, which takes a thirtieth of pip's CPU time; pip where it can not."""
+    uv, index = Path(sys.executable).with_name("uv"), os.environ.get("PIP_INDEX_URL")
+    environment = {**os.environ, "VIRTUAL_ENV": str(folder)}
+    if index:
+        environment.setdefault("UV_DEFAULT_INDEX", index)
+    wanted = ["install", "--quiet", "--require-hashes", "-r", str(requirements)]
+    venv.create(folder)
+    if not uv.exists() or subprocess.run([uv, "pip", *wanted], env=environment).returncode:
+        venv.create(folder, clear=True, with_pip=True)
+        subprocess.run([folder / "bin/python", "-m", "pip", *wanted], check=True)
 
 
 def node_modules() -> Path:

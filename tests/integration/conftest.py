@@ -31,9 +31,12 @@ SIMULATED = {
 
 
 @pytest.fixture(scope="session")
-def openvino_repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+def openvino_repository(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Repository:
     """SmolLM2-135M-Instruct behind the contract of TensorRT-LLM, as build-engine writes it."""
     _require_platform()
+    request.getfixturevalue("fetched_model")
     return build(RepositorySpec(engine="openvino", output=tmp_path_factory.mktemp("openvino")))
 
 

@@ -31,6 +31,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         check_platform(Platform.detect())
     except PlatformUnsupported as reason:
         pytest.skip(str(reason))
+    request.getfixturevalue("fetched_model")
     folder = tmp_path_factory.mktemp("served")
     repository = build(RepositorySpec(request.param, folder / "repository"))
     with TritonServer(repository.path, log_file=folder / "triton.log") as server:
