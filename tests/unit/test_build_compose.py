@@ -229,3 +229,15 @@ def test_engines_may_take_long_to_load_and_answers_to_end() -> None:
     assert triton["stop_grace_period"] == "90s"
     grace = int(SERVICES["gateway"]["stop_grace_period"].removesuffix("s"))
     assert grace > Settings().drain_s
+
+
+def test_the_image_gets_all_that_the_wheel_is_made_of() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    [licences] = re.findall(r"^license-files = (.*)$", project, re.MULTILINE)
+
+    copied = {
+        word for line in DOCKERFILE.splitlines() if line[:5] == "COPY " for word in line.split()
+    }
+
+    assert {"pyproject.toml", "README.md", *json.loads(licences)} <= copied
+    assert {"gateway", "build_engine", "model_repository"} <= copied
