@@ -9,7 +9,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from gateway.telemetry.metrics import REGISTRY
 
 COUNT_EVERY_S = 1.0
-MILLI = (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75)
+MILLI = (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75)
 SECONDS = (0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 20, 30, 60)
 BUCKETS = (*(ms / 1000 for ms in MILLI), *SECONDS)
 
