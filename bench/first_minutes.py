@@ -83,7 +83,9 @@ def printed_curl(log: Path) -> str:
 def first_token(line: str, began: float) -> tuple[float, str]:
     """Paste it; return the seconds to the first token, and the whole answer."""
     seconds, words = 0.0, []
-    with subprocess.Popen(["bash", "-c", line], stdout=subprocess.PIPE, text=True) as curl:
+    with subprocess.Popen(
+        ["bash", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as curl:
         assert curl.stdout
         for event in curl.stdout:
             for word in re.findall(r'"content":\s*"((?:[^"\\]|\\.)*)"', event):
