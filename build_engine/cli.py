@@ -57,17 +57,19 @@ for command in (
 def repository(
     output: Annotated[Path, typer.Option(help="Folder to write.")],
     engine: Annotated[
-        Literal["openvino", "simulated", "llm_api", "llmapi"],
+        Literal["openvino", "simulated", "vllm", "llm_api", "llmapi"],
         typer.Option(
-            help="A real model on the CPU, a simulator with a script; for a --spec TensorRT-LLM's "
-            "PyTorch backend: llm_api by a model of ours with all tensors, llmapi by NVIDIA's."
+            help="A real model on the CPU, a simulator with a script, vLLM on GPUs; for a --spec "
+            "TensorRT-LLM's PyTorch backend: llm_api by a model of ours with all tensors, llmapi "
+            "by NVIDIA's."
         ),
     ] = "openvino",
     model: Annotated[
         Path | None,
         typer.Option(
             help="GGUF of the Llama architecture; SmolLM2-135M-Instruct when not given. For "
-            "llm_api: folder of weights, instead of the spec's on the hub.",
+            "llm_api: folder of weights, instead of the spec's on the hub; for vllm: folder of "
+            "weights and tokenizer.",
         ),
     ] = None,
     tokenizer: Annotated[
@@ -80,6 +82,12 @@ def repository(
         Path | None,
         typer.Option(help="What the simulator answers (JSON)."),
     ] = None,
+    vllm_python: Annotated[
+        str, typer.Option(help="For vllm: the interpreter that has it; Triton's when not given.")
+    ] = "",
+    vllm_args: Annotated[
+        str, typer.Option(help="For vllm: arguments of its AsyncEngineArgs (a JSON object).")
+    ] = "{}",
     spec: Annotated[
         str | None,
         typer.Option(help="For llm_api and llmapi: name of a shipped spec, or a .yaml file."),
@@ -99,6 +107,7 @@ def repository(
     """Write a complete Triton model repository, and the gateway's file for it."""
     from build_engine.console import ProgressBars
     from build_engine.repository import RepositorySpec, build
+    from build_engine.vllm import VllmSpec
 
     if engine == "llmapi":
         _write_llmapi(spec, output, llmapi_model, tokenizer, triton)
@@ -107,7 +116,9 @@ def repository(
         _write_llm_api(spec, output, model, tokenizer, triton)
         return
     with ProgressBars() as progress:
-        built = build(RepositorySpec(engine, output, model, tokenizer, script), progress)
+        vllm = VllmSpec.read(vllm_python, vllm_args)
+        wanted = RepositorySpec(engine, output, model, tokenizer, script, vllm)
+        built = build(wanted, progress)
     _report(built)
 
 

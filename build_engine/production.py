@@ -46,6 +46,7 @@ UNSET = frozenset(
         "lora_prefetch_dir",
         "medusa_choices",
         "engine",
+        "num_senders",
     }
 )
 

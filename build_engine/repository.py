@@ -6,7 +6,7 @@ Says what goes where; how files are fetched, read and placed is in the modules i
 import hashlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -20,9 +20,10 @@ from build_engine.manifest import Manifest, ModelFacts, describe, stamp, tool_ve
 from build_engine.progress import Progress, silent
 from build_engine.sampling import Sampling, as_defaults
 from build_engine.templates import render, templates_folder
-from build_engine.weights import TokenizerFolder, Weights
+from build_engine.vllm import VllmSpec
+from build_engine.weights import CheckpointFolder, TokenizerFolder, Weights
 
-Engine = Literal["openvino", "simulated"]
+Engine = Literal["openvino", "simulated", "vllm"]
 TRITON_MODEL = "tensorrt_llm"
 _TOKENIZER = f"{TRITON_MODEL}/tokenizer"
 _VERSION = f"{TRITON_MODEL}/1"
@@ -49,9 +50,9 @@ PYTHON_VARIABLES = {
 class RepositorySpec:
     """What to build and where.
 
-    Without `model` (a GGUF of the Llama architecture) it is SmolLM2-135M-Instruct; without
-    `tokenizer` (a folder of Hugging Face files) it is the model's own. `script` tells the
-    simulated engine what to answer.
+    Without `model` (a GGUF of the Llama architecture; for vLLM a folder of Hugging Face files) it
+    is SmolLM2-135M-Instruct; without `tokenizer` (such a folder) it is the model's own. `script`
+    tells the simulated engine what to answer, `vllm` how vLLM is started.
     """
 
     engine: Engine
@@ -59,6 +60,7 @@ class RepositorySpec:
     model: Path | None = None
     tokenizer: Path | None = None
     script: Path | None = None
+    vllm: VllmSpec = field(default_factory=VllmSpec)
 
 
 @dataclass(frozen=True)
@@ -107,19 +109,24 @@ def _write(
     spec: RepositorySpec, inputs: Mapping[str, Any], folder: Path, progress: Progress
 ) -> Manifest:
     model, tokenizer = _sources(spec, progress)
-    variables = {"engine": spec.engine, "max_seq_len": str(model.context_length)}
+    variables = {"engine": spec.engine, "max_seq_len": str(_context_length(spec, model))}
+    if spec.engine == "vllm":
+        variables |= spec.vllm.variables()
     render(templates_folder(), folder, PYTHON_VARIABLES | variables)
+    if spec.engine == "vllm":
+        config = folder / TRITON_MODEL / "config.pbtxt"
+        config.write_text(spec.vllm.config(config.read_text(encoding="utf-8")), encoding="utf-8")
     for config in folder.glob("*/config.pbtxt"):
         (config.parent / "1").mkdir(exist_ok=True)  # Triton wants one even where it holds nothing
     (folder / _TOKENIZER).mkdir()
     tokenizer.write_tokenizer(folder / _TOKENIZER)
     _tell_tokenizer(folder)
-    (folder / _GATEWAY_FILE).write_text(
-        _gateway_file(model, {**model.sampling, **tokenizer.sampling}), encoding="utf-8"
-    )
+    length = _context_length(spec, model)
+    gateway_file = _gateway_file(model.id, length, {**model.sampling, **tokenizer.sampling})
+    (folder / _GATEWAY_FILE).write_text(gateway_file, encoding="utf-8")
     essence = _place_engine(spec, model, folder)
     files = describe(folder, progress)
-    facts = ModelFacts(model.id, model.source, files[essence]["sha256"], model.context_length)
+    facts = ModelFacts(model.id, model.source, files[essence]["sha256"], length)
     return Manifest(spec.engine, facts, inputs, files, tool_versions())
 
 
@@ -135,10 +142,23 @@ def _sources(
 ) -> tuple[Weights | TokenizerFolder, Weights | TokenizerFolder]:
     """Return what the model and what the tokenizer are taken from."""
     folder = TokenizerFolder.find(spec.tokenizer) if spec.tokenizer else None
+    if spec.engine == "vllm":
+        checkpoint = _checkpoint(spec)
+        return checkpoint, folder or checkpoint
     if folder and spec.engine == "simulated" and not spec.model:
         return folder, folder
     weights = Weights.find(spec.model, progress)
     return weights, folder or weights
+
+
+def _checkpoint(spec: RepositorySpec) -> CheckpointFolder:
+    if spec.model is None or not spec.model.is_dir():
+        raise BuildError("vllm serves a folder of Hugging Face files: name it with --model")
+    return CheckpointFolder.find(spec.model)
+
+
+def _context_length(spec: RepositorySpec, model: Weights | TokenizerFolder) -> int:
+    return spec.vllm.context_length(model.context_length)
 
 
 def _place_engine(spec: RepositorySpec, model: Weights | TokenizerFolder, folder: Path) -> str:
@@ -146,17 +166,20 @@ def _place_engine(spec: RepositorySpec, model: Weights | TokenizerFolder, folder
     if spec.engine == "openvino" and isinstance(model, Weights):
         place(model.gguf.path, folder / _VERSION / "model.gguf")
         return f"{_VERSION}/model.gguf"
+    if spec.engine == "vllm" and isinstance(model, CheckpointFolder):
+        content = spec.vllm.file(model.path)
+        (folder / _VERSION / "vllm.json").write_text(content, encoding="utf-8")
     if spec.script:
         shutil.copyfile(spec.script, folder / _VERSION / "simulator.json")
     return f"{_TOKENIZER}/tokenizer.json"
 
 
-def _gateway_file(model: Weights | TokenizerFolder, sampling: Sampling) -> str:
+def _gateway_file(model_id: str, context_length: int, sampling: Sampling) -> str:
     entry = {
-        "id": model.id,
+        "id": model_id,
         "tokenizer": _TOKENIZER,
         "triton": {"model": TRITON_MODEL},
-        "max_model_len": model.context_length,
+        "max_model_len": context_length,
         **as_defaults(sampling),
     }
     return yaml.safe_dump({"models": [entry]}, sort_keys=False)
@@ -178,6 +201,7 @@ def _inputs(spec: RepositorySpec) -> dict[str, Any]:
         "sampling": None if spec.model else smollm2.SAMPLING,
         "tokenizer": _stamps(spec.tokenizer) if spec.tokenizer else None,
         "script": _stamps(spec.script) if spec.script else None,
+        "vllm": asdict(spec.vllm) if spec.engine == "vllm" else None,
     }
 
 

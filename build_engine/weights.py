@@ -84,6 +84,23 @@ class TokenizerFolder:
                 shutil.copyfile(self.path / name, folder / name)
 
 
+class CheckpointFolder(TokenizerFolder):
+    """A folder with weights and tokenizer as Hugging Face's hub has them."""
+
+    @classmethod
+    def find(cls, path: Path) -> "CheckpointFolder":
+        """Return the model in a folder; raises BuildError where it lacks what is needed."""
+        found = TokenizerFolder.find(path)
+        try:
+            config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+            length = int(config["max_position_embeddings"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise BuildError(
+                f"{path} is no model folder: config.json lacks max_position_embeddings"
+            ) from None
+        return cls(found.path.resolve(), found.id, found.source, length)
+
+
 def model_id(name: str) -> str:
     """Return a name as clients will type it: lower case, no spaces."""
     return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-")

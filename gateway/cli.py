@@ -88,11 +88,20 @@ def up(
         Path, typer.Option(help="Model repository; built there if it is missing.")
     ] = Path("repository"),
     engine: Annotated[
-        Literal["openvino", "simulated"] | None,
+        Literal["openvino", "simulated", "vllm"] | None,
         typer.Option(
             show_default="what the repository has, or openvino", help="What runs the model."
         ),
     ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="For vllm: folder with weights and tokenizer.")
+    ] = None,
+    vllm_python: Annotated[
+        str, typer.Option(help="For vllm: the interpreter of an environment that has it.")
+    ] = "",
+    vllm_args: Annotated[
+        str, typer.Option(help="For vllm: arguments of its AsyncEngineArgs (a JSON object).")
+    ] = "{}",
     host: Host = None,
     keys_file: Keys = None,
     is_open: Open = False,
@@ -101,10 +110,13 @@ def up(
 
     Ctrl-C stops it all.
     """
+    from build_engine.errors import BuildError
+    from build_engine.vllm import VllmSpec
     from gateway.embedded.up import Stack, UpFailed
     from gateway.settings import SettingsError, load_settings
 
     try:
+        vllm = VllmSpec.read(vllm_python, vllm_args)
         settings = load_settings(
             port=http_port,
             host=host,
@@ -114,8 +126,8 @@ def up(
             keys_file=keys_file,
             open=is_open or None,
         )
-        Stack(settings, repository, engine, triton_grpc_port).run()
-    except (SettingsError, UpFailed, OSError) as error:
+        Stack(settings, repository, engine, triton_grpc_port, model, vllm).run()
+    except (SettingsError, BuildError, UpFailed, OSError) as error:
         _fail(error)
 
 

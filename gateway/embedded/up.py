@@ -8,7 +8,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from build_engine.console import ProgressBars
 from build_engine.errors import BuildError
 from build_engine.manifest import MANIFEST, Manifest
 from build_engine.repository import Engine, Repository, RepositorySpec, build
+from build_engine.vllm import VllmSpec, check_vllm
 from gateway import __version__
 from gateway.access import Access, check_reach
 from gateway.app import create_app
@@ -41,6 +42,8 @@ from gateway.settings import ModelSettings, Settings, TritonSettings, load_model
 from gateway.telemetry.logs import configure_logs
 
 READY_TIMEOUT_S = 180.0
+# Weights of hundreds of gigabytes, and the kernels that are compiled for them.
+VLLM_READY_TIMEOUT_S = 3600.0
 POLL_S = 0.02
 
 
@@ -56,6 +59,8 @@ class Stack:
     repository: Path
     engine: Engine | None
     triton_grpc_port: int = 0
+    model: Path | None = None
+    vllm: VllmSpec = field(default_factory=VllmSpec)
 
     def run(self) -> None:
         """Bring the stack up and serve until SIGINT or SIGTERM; then leave no process behind.
@@ -87,7 +92,8 @@ class Stack:
         triton = stack.enter_context(self._triton(repository, folder / "tritonserver.log"))
         with console.status("Loading the model into Triton"), ThreadPoolExecutor(1) as pool:
             loading = pool.submit(self._load_blueprints, repository, triton.grpc_address)
-            triton.wait_ready(READY_TIMEOUT_S)
+            is_vllm = repository.manifest.engine == "vllm"
+            triton.wait_ready(VLLM_READY_TIMEOUT_S if is_vllm else READY_TIMEOUT_S)
             blueprints = loading.result()
         app = create_app(self.settings, models, keep_models(models, blueprints), reception)
 
@@ -105,11 +111,21 @@ class Stack:
 
     def _build(self) -> Repository:
         manifest = self._manifest()
+        if self.engine == "vllm" and self.model is not None:
+            return self._build_vllm()
+        if self.model is not None:
+            raise UpFailed("--model is for --engine vllm; for others, see build-engine repository")
         if manifest and not _is_standard(manifest):
             return self._given(manifest)
         engine = self.engine or cast(Engine, manifest.engine if manifest else "openvino")
         with ProgressBars() as progress:
             return build(RepositorySpec(engine=engine, output=self.repository), progress)
+
+    def _build_vllm(self) -> Repository:
+        check_vllm(self.vllm.python)
+        spec = RepositorySpec("vllm", self.repository, self.model, vllm=self.vllm)
+        with ProgressBars() as progress:
+            return build(spec, progress)
 
     def _manifest(self) -> Manifest | None:
         has_one = (self.repository / MANIFEST).exists()

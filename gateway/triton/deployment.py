@@ -15,6 +15,7 @@ from gateway.triton.llmapi import LlmApi, LlmApiEngine, read_llmapi
 from gateway.triton.replica import RETRY_AFTER_S
 from gateway.triton.replicas import Replicas
 from gateway.triton.text import TextCodec
+from gateway.triton.vllm import Vllm, VllmEngine, read_vllm
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ async def read_deployment(channel: Channel, model: str) -> Deployment:
 def contract_of(deployment: Deployment, served_with: ServedWith) -> AnyContract:
     """Return what was probed as a contract.
 
-    `tensorrt_llm` takes token ids; `ensemble` and NVIDIA's `llmapi` model only take text.
+    `tensorrt_llm` takes token ids; `ensemble`, NVIDIA's `llmapi` and the vLLM backend's models only
+    take text.
 
     Raises ContractMismatch naming the tensor or setting at fault.
     """
@@ -68,6 +70,8 @@ def contract_of(deployment: Deployment, served_with: ServedWith) -> AnyContract:
     inputs = {tensor.name for tensor in config.input}
     if "sampling_param_max_tokens" in inputs:
         return read_llmapi(config, limit)
+    if {"text_input", "sampling_parameters"} <= inputs:
+        return read_vllm(config, limit)
     if "text_input" in inputs:
         return read_ensemble(config, deployment.steps, limit)
     return read_contract(config, served_with.vocab_size, limit)
@@ -85,6 +89,8 @@ def engine_of(replicas: Replicas, served_with: ServedWith) -> Engine:
     kinds = {type(one.contract) for one in replicas.members if one.contract}
     if LlmApi in kinds:
         return LlmApiEngine(replicas, served_with.codec)
+    if Vllm in kinds:
+        return VllmEngine(replicas, served_with.codec)
     if Ensemble in kinds:
         return EnsembleEngine(replicas, served_with.codec)
     return TritonEngine(replicas)

@@ -46,7 +46,12 @@ TEXT_ALONE = NO_TOKENS | {
 }
 
 
-@pytest.fixture(scope="module", params=["ensemble", "llmapi"])
+VLLM = NO_TOKENS | {"n": 2}
+# What the vLLM backend's own model is called, and what it cannot do, beside NVIDIA's llmapi.
+TEXT_MODELS = {"llmapi": ("tensorrt_llm", TEXT_ALONE), "vllm_backend": ("vllm_model", VLLM)}
+
+
+@pytest.fixture(scope="module", params=["ensemble", *TEXT_MODELS])
 def deployment(
     request: pytest.FixtureRequest, scripted: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
@@ -56,18 +61,19 @@ def deployment(
         with gateway(folder, scripted, tokenizer, "ensemble") as stack:
             yield Deployment(stack, NO_TOKENS)
         return
-    repository = llmapi_repository(folder / "models", tokenizer)
+    model, refused = TEXT_MODELS[request.param]
+    repository = text_repository(folder / "models", tokenizer, request.param, model)
     with TritonServer(repository, log_file=folder / "triton.log") as server:
         server.wait_ready(60)
-        at_llmapi = replace(scripted, triton=server.grpc_address)
-        with gateway(folder, at_llmapi, tokenizer, "tensorrt_llm") as stack:
-            yield Deployment(stack, TEXT_ALONE)
+        at_model = replace(scripted, triton=server.grpc_address)
+        with gateway(folder, at_model, tokenizer, model) as stack:
+            yield Deployment(stack, refused)
 
 
-def llmapi_repository(folder: Path, tokenizer: Path) -> Path:
-    """Return a model repository whose one model simulates NVIDIA's llmapi model."""
-    version = folder / "tensorrt_llm/1"
-    shutil.copytree(ROOT / "tests/models/llmapi", version.parent)
+def text_repository(folder: Path, tokenizer: Path, source: str, model: str) -> Path:
+    """Return a model repository whose one model simulates one that takes text."""
+    version = folder / model / "1"
+    shutil.copytree(ROOT / "tests/models" / source, version.parent)
     shutil.copytree(ROOT / "model_repository/tensorrt_llm/1/backend", version / "backend")
     shutil.copytree(tokenizer, version / "tokenizer")
     shutil.copy(ROOT / "tests/e2e/script.json", version / "simulator.json")

@@ -1,6 +1,7 @@
 """Real tritonservers over a real model and over the simulator, one of each per session."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from build_engine.repository import Repository, RepositorySpec, build
 from build_engine.templates import render, templates_folder
+from build_engine.vllm import VllmSpec
 from gateway.embedded.platform import Platform, PlatformUnsupported, check_platform
 from gateway.embedded.tritonserver import TritonServer
 from tests.llm_api import llm_api_repository
@@ -71,6 +73,29 @@ def llm_api_server(
     tokenizer = openvino_repository.tokenizer_dir
     repository = llm_api_repository(folder, tokenizer, SCRIPT)
     with lasting(TritonServer(repository, log_file=log_folder / "llm_api.log")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def vllm_repository(
+    openvino_repository: Repository, tmp_path_factory: pytest.TempPathFactory
+) -> Repository:
+    """A scripted vLLM (tests/models/vllm) behind the contract, as build-engine writes it."""
+    folder = tmp_path_factory.mktemp("vllm")
+    model, python = folder / "model", folder / "python"
+    shutil.copytree(openvino_repository.tokenizer_dir, model)
+    (model / "config.json").write_text('{"max_position_embeddings": 8192}')
+    scripted = Path(__file__).parents[1] / "models" / "vllm"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={scripted} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    vllm = VllmSpec(str(python), {"max_num_seqs": 64})
+    return build(RepositorySpec("vllm", folder / "repository", model, vllm=vllm))
+
+
+@pytest.fixture(scope="session")
+def vllm_server(vllm_repository: Repository, log_folder: Path) -> Iterator[TritonServer]:
+    """A server whose tokens are arithmetic, out of a process of vLLM's own."""
+    with lasting(TritonServer(vllm_repository.path, log_file=log_folder / "vllm.log")) as server:
         yield server
 
 

@@ -34,6 +34,7 @@ def test_everything_is_read_and_unset_parameters_take_defaults() -> None:
         max_queue_size=4,
         reuses_kv_cache=True,
         vocab_size=0,
+        num_senders=0,
     )
 
 

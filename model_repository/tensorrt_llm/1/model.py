@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import triton_python_backend_utils as pb_utils
 sys.path.insert(0, str(Path(__file__).parent))
 
 from backend import contract, responses
+from backend.delivery import Delivery
 from backend.deployment import Deployment
 from backend.gauges import RequestGauges
-from backend.generation import Cancelled, QueueFull
-from backend.loop import Loop
+from backend.generation import Call, Cancelled, QueueFull
+from backend.loop import Load, Loop
 
 
 class TritonPythonModel:
@@ -25,24 +27,27 @@ class TritonPythonModel:
         deployment = Deployment.read(Path(args["model_repository"]), args["model_config"])
         self._limits = deployment.limits
         self._engine = deployment.load_engine()
-        self._loop = Loop(
-            self._engine,
-            max_queue_size=deployment.max_queue_size,
-            report=RequestGauges(
-                args["model_name"], args["model_version"], deployment.max_num_seqs
-            ).report,
-        )
+        self._delivery = Delivery(deployment.num_senders)
+        self._held = _Held()
+        gauges = RequestGauges(args["model_name"], args["model_version"], deployment.max_num_seqs)
+
+        def end_round(load: Load) -> None:
+            self._delivery.flush()
+            gauges.report(load)
+
+        self._loop = Loop(self._engine, max_queue_size=deployment.max_queue_size, report=end_round)
 
     def execute(self, requests: list[Any]) -> None:
         """Hand requests to the loop; their responses come from there."""
         for request in requests:
-            self._submit(request, _TritonCall(request))
+            self._submit(request, self._delivery.of(_TritonCall(request, self._held)))
 
     def finalize(self) -> None:
-        """End the loop."""
+        """End the loop, and send what is left."""
         self._loop.close()
+        self._delivery.close()
 
-    def _submit(self, triton_request: Any, call: "_TritonCall") -> None:
+    def _submit(self, triton_request: Any, call: Call) -> None:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in triton_request.inputs()}
         request_id = triton_request.request_id()
         try:
@@ -58,18 +63,23 @@ class TritonPythonModel:
 
 
 class _TritonCall:
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, held: "_Held") -> None:
         self._sender = request.get_response_sender()
+        self._held = held
 
     def is_cancelled(self) -> bool:
         is_cancelled: bool = self._sender.is_cancelled()
         return is_cancelled
 
     def send(self, delta: responses.Delta, is_final: bool) -> None:
-        response = (
-            _one_token(delta.ids[0]) if delta.is_plain else _response(responses.tensors(delta))
-        )
-        self._sender.send(response, flags=_FINAL if is_final else 0)
+        self._sender.send(self._response(delta), flags=_FINAL if is_final else 0)
+
+    def _response(self, delta: responses.Delta) -> Any:
+        if not delta.is_plain:
+            return _response(responses.tensors(delta))
+        if len(delta.ids) == 1:
+            return self._held.one_token(delta.ids[0])
+        return self._held.tokens(delta.ids)
 
     def end(self) -> None:
         self._sender.send(flags=_FINAL)
@@ -93,8 +103,21 @@ def _response(tensors: dict[str, Any]) -> Any:
     return pb_utils.InferenceResponse([pb_utils.Tensor(*item) for item in tensors.items()])
 
 
-@functools.lru_cache(maxsize=8192)
-def _one_token(token: int) -> Any:
-    """Building the response takes as long as sending it, and most responses are alike."""
-    one = np.ones((1, 1), np.int32)
-    return _response({"output_ids": np.full((1, 1, 1), token, np.int32), "sequence_length": one})
+class _Held(threading.local):
+    """What a thread sends again and again: building a response takes as long as sending it.
+
+    One that two threads send at a time crashes Triton 24.10, so that each has its own.
+    """
+
+    def __init__(self) -> None:
+        self.one_token = functools.lru_cache(maxsize=8192)(lambda token: self.tokens([token]))
+        self._length = functools.lru_cache(maxsize=256)(_length)
+
+    def tokens(self, ids: list[int]) -> Any:
+        """The response that bears these tokens, and nothing else."""
+        output_ids = pb_utils.Tensor("output_ids", np.array([[ids]], np.int32))
+        return pb_utils.InferenceResponse([output_ids, self._length(len(ids))])
+
+
+def _length(count: int) -> Any:
+    return pb_utils.Tensor("sequence_length", np.array([[count]], np.int32))

@@ -7,7 +7,7 @@ from pathlib import Path
 from backend.contract import Limits
 from backend.engine import Engine
 
-ENGINES = ("openvino", "simulated", "llm_api")
+ENGINES = ("openvino", "simulated", "llm_api", "vllm")
 
 
 class Misconfigured(Exception):
@@ -18,7 +18,8 @@ class Misconfigured(Exception):
 class Deployment:
     """The settings of one model; `folder` is the model's own, above its version.
 
-    `vocab_size` is 0 where the engine finds it in the model.
+    `vocab_size` is 0 where the engine finds it in the model. `num_senders` threads send responses
+    beside the engine's; where it is 0, that one sends.
     """
 
     folder: Path
@@ -28,6 +29,7 @@ class Deployment:
     max_queue_size: int
     reuses_kv_cache: bool
     vocab_size: int
+    num_senders: int
 
     @classmethod
     def read(cls, folder: Path, model_config: str) -> "Deployment":
@@ -53,7 +55,8 @@ class Deployment:
             max_num_seqs=config["max_batch_size"],
             max_queue_size=int(queue.get("max_queue_size", 0)),
             reuses_kv_cache=_flag(parameters, "enable_kv_cache_reuse", True),
-            vocab_size=_vocab_size(parameters),
+            vocab_size=_count(parameters, "vocab_size"),
+            num_senders=_count(parameters, "num_senders"),
         )
 
     def load_engine(self) -> Engine:
@@ -83,6 +86,15 @@ class Deployment:
             return LlmApiEngine.load(
                 version / "llm.yaml", max_num_seqs=self.max_num_seqs, vocab_size=self.vocab_size
             )
+        if self.engine == "vllm":
+            from backend.engines.vllm.engine import VllmEngine
+
+            return VllmEngine.load(
+                version / "vllm.json",
+                max_num_seqs=self.max_num_seqs,
+                max_seq_len=self.limits.max_seq_len,
+                reuses_kv_cache=self.reuses_kv_cache,
+            )
         raise Misconfigured(f"parameter 'engine' is {self.engine!r}: none of {', '.join(ENGINES)}")
 
 
@@ -93,10 +105,10 @@ def _max_seq_len(parameters: dict[str, str]) -> int:
     return int(text)
 
 
-def _vocab_size(parameters: dict[str, str]) -> int:
-    text = parameters.get("vocab_size", "0")
+def _count(parameters: dict[str, str], name: str) -> int:
+    text = parameters.get(name, "0")
     if not text.isdecimal():
-        raise Misconfigured(f"parameter 'vocab_size' is {text!r}: not a number of tokens")
+        raise Misconfigured(f"parameter '{name}' is {text!r}: not a number")
     return int(text)
 
 

@@ -43,14 +43,30 @@ class Delta:
 
     @property
     def is_plain(self) -> bool:
-        """Whether one token id says it all, so that equal deltas make equal tensors."""
+        """Whether the token ids say it all, so that equal ids make equal tensors."""
         asked = self.request
-        return len(self.ids) == 1 and not (
+        return not (
             (asked.return_log_probs or asked.return_perf_metrics)
             or (asked.return_num_input_tokens or asked.return_num_output_tokens)
             or (asked.num_top_log_probs or asked.num_return_sequences > 1)
             or self.prompt is not None
             or not (asked.streaming or asked.exclude_input)
+        )
+
+    @classmethod
+    def joined(cls, deltas: Sequence["Delta"]) -> "Delta":
+        """Deltas of one sequence that follow each other, as one."""
+        last = deltas[-1]
+        if len(deltas) == 1:
+            return last
+        return cls(
+            last.request,
+            last.index,
+            [token for delta in deltas for token in delta.ids],
+            last.log_probs,
+            last.perf_metrics,
+            [top for delta in deltas for top in delta.tops],
+            next((delta.prompt for delta in deltas if delta.prompt), None),
         )
 
 
