@@ -13,6 +13,8 @@ PolicyName = Literal["least_work", "round_robin", "prefix"]
 Policy = Callable[[Sequence[Load], Work, Mapping[int, int]], Load]
 """Picks one of some loads for a call, given the tokens of its prompt that each has, by life."""
 
+LEAST_SHARE = 0.4
+"""Of a prompt, which a replica holds to be preferred for it."""
 MAX_IMBALANCE = 3.0
 """How many times the work of the least loaded, the call's own included, a known prefix is worth."""
 
@@ -32,14 +34,25 @@ def least_work(loads: Sequence[Load], work: Work, reuse: Mapping[int, int]) -> L
 
 
 def prefix(loads: Sequence[Load], work: Work, reuse: Mapping[int, int]) -> Load:
-    """Return the one that holds most of the prompt, unless it has far more work than the least."""
+    """Return the one that holds most of the prompt, unless it has far more work than the least.
+
+    What holds little of it, such as a system prompt that many share, is none to hold to; nor is
+    one that drops what it holds, having too many conversations.
+    """
     least = min(loads, key=_AHEAD)
     if not reuse:
         return least
     own_s = least.seconds(work.prompt_tokens, min(work.max_tokens, _TYPICAL_TOKENS))
     bound_s = MAX_IMBALANCE * (least.ahead_s + own_s) - own_s
-    held = [load for load in loads if load.life in reuse and _ahead_of(load, reuse) <= bound_s]
-    return max(held, key=lambda load: _worth(load, reuse), default=least)
+    enough = LEAST_SHARE * work.prompt_tokens
+    held = [
+        load
+        for load in loads
+        if reuse.get(load.life, 0) * load.trust >= enough and _ahead_of(load, reuse) <= bound_s
+    ]
+    if not held:
+        return least_work(loads, work, reuse)
+    return max(held, key=lambda load: _worth(load, reuse))
 
 
 POLICIES: Mapping[PolicyName, Policy] = {

@@ -13,11 +13,9 @@ from gateway.http2.status import Code, Status
 from gateway.triton.channel import Channel, StreamCall
 from gateway.triton.contract import AnyContract
 from gateway.triton.standing import Standing
-from gateway.triton.work import NO_WORK, Load, Work
+from gateway.triton.work import NO_WORK, Load, Pace, Work
 
 RETRY_AFTER_S = 5.0
-LEAST_SPAN_S = 0.4
-"""Over which tokens are counted to know how fast they come."""
 
 
 class Readiness(Enum):
@@ -72,27 +70,6 @@ class _Open:
     num_tokens: int = 0
     has_begun: bool = False
     loss: str = ""
-
-
-@dataclass(slots=True)
-class Pace:
-    """How fast tokens come, noted now and then; `token_s` is 0 until it is known."""
-
-    num_tokens: int = 0
-    token_s: float = 0.0
-    _num_streams: int = 0
-    _since: float = 0.0
-
-    def note(self, now: float, num_streams: int, load: Load) -> None:
-        """Tell a load what came since it was last told, with so many streams open now."""
-        elapsed_s = now - self._since
-        if elapsed_s < LEAST_SPAN_S:
-            return
-        steady = min(num_streams, self._num_streams)
-        load.note_pace(self.num_tokens, steady, elapsed_s)
-        if steady and self.num_tokens:
-            self.token_s = 1 / load.stream_tokens_per_s
-        self._since, self._num_streams, self.num_tokens = now, num_streams, 0
 
 
 class Replica:

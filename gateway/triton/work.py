@@ -16,6 +16,8 @@ FULL = 0.98
 SHARE_OF_NEWS = 0.2
 ASKED_S = 10.0
 """Over which what is asked for is remembered."""
+LEAST_SPAN_S = 0.4
+"""Over which tokens are counted to know how fast they come."""
 LEAST_TOKENS = 64
 """Of prompts, below which a time to first token tells nothing of prefill."""
 
@@ -142,6 +144,27 @@ class Load:
         if predicted_tokens:
             news = min(1.0, told_tokens / predicted_tokens)
             self.trust += SHARE_OF_NEWS * (news - self.trust)
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast tokens come, noted now and then; `token_s` is 0 until it is known."""
+
+    num_tokens: int = 0
+    token_s: float = 0.0
+    _num_streams: int = 0
+    _since: float = 0.0
+
+    def note(self, now: float, num_streams: int, load: Load) -> None:
+        """Tell a load what came since it was last told, with so many streams open now."""
+        elapsed_s = now - self._since
+        if elapsed_s < LEAST_SPAN_S:
+            return
+        steady = min(num_streams, self._num_streams)
+        load.note_pace(self.num_tokens, steady, elapsed_s)
+        if steady and self.num_tokens:
+            self.token_s = 1 / load.stream_tokens_per_s
+        self._since, self._num_streams, self.num_tokens = now, num_streams, 0
 
 
 class Lengths:

@@ -80,7 +80,7 @@ def test_prompts_that_need_not_be_read_count_as_less_work() -> None:
 
 def test_a_known_prefix_is_worth_a_wait_but_not_any() -> None:
     given = loads((1000, 100), (0, 0))
-    assert picked("prefix", given, {1: 10}) == 1
+    assert picked("prefix", given, {1: 1000}) == 1
 
     bound = MAX_IMBALANCE * given[1].seconds(1000, 100)
     while given[0].ahead_s + given[1].seconds(0, 100) <= bound:
@@ -94,6 +94,20 @@ def test_the_longest_prefix_is_preferred_and_none_is_least_work() -> None:
 
     assert picked("prefix", given, {1: 300, 2: 600}) == 2
     assert picked("prefix", given, {9: 600}) == 3
+
+
+@pytest.mark.parametrize(
+    ("reused", "trust", "expected"),
+    [(400, 1.0, 1), (399, 1.0, 2), (1000, 0.5, 1), (1000, 0.3, 2)],
+    ids=["enough", "little", "half comes true", "little comes true"],
+)
+def test_a_prefix_that_is_short_or_uncertain_binds_nobody(
+    reused: int, trust: float, expected: int
+) -> None:
+    given = loads((1000, 100), (0, 0))
+    given[0].trust = trust
+
+    assert picked("prefix", given, {1: reused}) == expected
 
 
 def test_predictions_that_never_come_true_count_for_nothing() -> None:
