@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
+from filelock import FileLock
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -47,7 +49,15 @@ def find() -> str | None:
 
 @cache
 def fetch() -> str | None:
-    """Install Debian's Chromium, as root, or else Playwright's; return its path."""
+    """Install Debian's Chromium, as root, or else Playwright's; return its path.
+
+    One process at a time: the others wait, and find what it has brought.
+    """
+    with FileLock(Path(gettempdir(), "gateway-tests-chromium.lock")):
+        return find() or _install()
+
+
+def _install() -> str | None:
     if os.geteuid() == 0 and shutil.which("apt-get"):
         install = ["apt-get", "install", "--yes", "--no-install-recommends", *PACKAGES]
         for command in (install, ["apt-get", "update"], install):

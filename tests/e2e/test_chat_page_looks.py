@@ -5,9 +5,11 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import gettempdir
 
 import httpx
 import pytest
+from filelock import FileLock
 from playwright.sync_api import Browser, Page
 
 from tests.browser import PHONE, Visit, chromium
@@ -31,7 +33,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def axe() -> str:
     """axe-core's source, out of npm."""
-    folder = cached(HERE / "web/package-lock.json", "", install)
+    with FileLock(Path(gettempdir(), "gateway-tests-axe.lock")):
+        folder = cached(HERE / "web/package-lock.json", "", install)
     return (folder / "node_modules/axe-core/axe.min.js").read_text()
 
 
