@@ -47,6 +47,7 @@ UNSET = frozenset(
         "medusa_choices",
         "engine",
         "num_senders",
+        "tokenizer_sha256",
     }
 )
 
