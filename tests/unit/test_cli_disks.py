@@ -81,7 +81,7 @@ def test_what_cannot_be_bound_is_told_with_the_option_to_change(
 
         result = CliRunner().invoke(
             gateway.cli.app,
-            ["serve", f"--tokenizer={tiny_tokenizer()}", "--grpc-port=0", *options],
+            ["serve", f"--tokenizer={tiny_tokenizer()}", "--grpc-port=0", "--open", *options],
         )
 
     assert result.exit_code == 1
