@@ -6,8 +6,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gateway.generation import Delta, Finished, FinishReason, TextDelta
 from gateway.output.answer import Answer, AnswerSpec, new_call_id
@@ -22,6 +20,7 @@ from gateway.output.events import (
 )
 from gateway.output.tools.choice import Auto, Named, Required, ToolChoice
 from gateway.output.vocabulary import Vocabulary
+from tests.seeds import seeds
 from tests.unit.splitting import pieces
 from tests.unit.tokenizer_backends import byte_level, ids_of
 
@@ -348,8 +347,7 @@ def drawn(seed: int) -> tuple[AnswerSpec, list[int]]:
     return spec, ids
 
 
-@settings(max_examples=10_000, deadline=None)
-@given(st.integers(0, 2**32))
+@seeds(10_000)
 def test_streamed_and_whole_answers_agree(seed: int) -> None:
     spec, ids = drawn(seed)
     logprobs = [-0.5 * token_id for token_id in ids]

@@ -4,13 +4,12 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 
 from gateway.generation import Prompt
 from gateway.output.assistant import AssistantExtractor, echoes_of
 from gateway.output.vocabulary import Vocabulary
+from tests.seeds import seeds
 from tests.steps import growth
 from tests.unit.splitting import pieces
 from tests.unit.tokenizer_backends import byte_level
@@ -185,8 +184,7 @@ FRAGMENTS = [
 ]
 
 
-@settings(max_examples=10_000, deadline=None)
-@given(st.integers(0, 2**32))
+@seeds(10_000)
 def test_every_split_reads_the_same(seed: int) -> None:
     text = "".join(Random(seed).choices(FRAGMENTS, k=seed % 5))
 

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gateway.output.stops import StopMatcher
+from tests.seeds import seeds
 from tests.steps import growth
 from tests.unit.splitting import pieces
 
@@ -35,16 +34,15 @@ def cut(text: str, stops: list[str], include: bool) -> tuple[str, bool]:
     return text, False
 
 
-@settings(max_examples=10_000, deadline=None)
-@given(st.integers(0, 2**32), st.booleans())
+@pytest.mark.parametrize("include", [True, False], ids=["included", "left out"])
+@seeds(5_000)
 def test_every_split_is_cut_where_the_definition_says(seed: int, include: bool) -> None:
     text, stops = drawn(seed)
 
     assert emitted(text, stops, include, seed) == cut(text, stops, include)
 
 
-@settings(max_examples=10_000, deadline=None)
-@given(st.integers(0, 2**32))
+@seeds(10_000)
 def test_only_text_that_may_still_become_a_stop_is_held_back(seed: int) -> None:
     text, stops = drawn(seed)
     matcher = StopMatcher(stops)
