@@ -9,6 +9,7 @@ from functools import partial
 
 import structlog
 
+from gateway.telemetry.folder import forget
 from gateway.workers.child import Child, Ending
 
 log = structlog.get_logger(__name__)
@@ -43,8 +44,11 @@ class Place:
 
     def ended(self) -> Ending | None:
         """Return how the child ended, once; None while it runs."""
-        ending = self.child.ended() if self.child else None
+        if self.child is None:
+            return None
+        ending = self.child.ended()
         if ending:
+            forget(self.child.pid)
             self.child = None
         return ending
 

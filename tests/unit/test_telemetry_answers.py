@@ -1,10 +1,16 @@
 """Answers are counted when they begin, once a second, and when they end; each token once."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from gateway.telemetry.answers import AnswerWatch, count_under_way
+from gateway.telemetry.folder import forget
 from gateway.telemetry.metrics import REGISTRY
 
 
@@ -105,3 +111,33 @@ def test_a_pace_is_told_of_whole_answers_alone(tokens: int, is_whole: bool, begu
     watch.end(is_whole=is_whole)
 
     assert figure("time_per_output_token_seconds_count") == before
+
+
+def test_what_a_worker_had_in_hand_when_it_was_killed_is_in_hand_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    code = """
+import os
+from gateway.telemetry.answers import AnswerWatch
+class Answer: completion_tokens = 3
+AnswerWatch(Answer(), 7, 1, 0.0).begin()
+print(os.getpid(), flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    before = summed(tmp_path)
+    forget(int(killed.stdout))
+
+    assert before == {"gateway_requests_in_flight": 1.0, "gateway_prompt_tokens_total": 7.0}
+    assert summed(tmp_path) == {"gateway_prompt_tokens_total": 7.0}
+
+
+def summed(folder: Path) -> dict[str, float]:
+    """Return what all workers have counted that is not nothing, as /metrics tells it."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+    samples = [sample for metric in registry.collect() for sample in metric.samples]
+    wanted = ("gateway_requests_in_flight", "gateway_prompt_tokens_total")
+    return {one.name: one.value for one in samples if one.name in wanted and one.value}
