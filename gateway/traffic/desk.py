@@ -1,21 +1,24 @@
 """What limits make of a request: what it demands, what it is told, what it puts back."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from gateway.errors import GatewayError, LimitsUnavailable, RateLimited, RequestOverLimit
-from gateway.traffic.caller import Caller, Limits
+from gateway.traffic.caller import NO_LIMITS, Caller, Limits
 from gateway.traffic.counts import Counts, StoreDown
-from gateway.traffic.ledger import Demand, Kind, Refund, Verdict
+from gateway.traffic.ledger import Demand, Kind, Refund, State, Verdict
 
 UNITS = {
     Kind.REQUESTS: "requests per min (RPM)",
     Kind.TOKENS: "tokens per min (TPM)",
     Kind.CONCURRENT: "requests at once",
 }
-HEADERS = {Kind.REQUESTS: "requests", Kind.TOKENS: "tokens"}
+HEADERS = {
+    kind: tuple(f"x-ratelimit-{what}-{name}" for what in ("limit", "remaining", "reset"))
+    for kind, name in ((Kind.REQUESTS, "requests"), (Kind.TOKENS, "tokens"))
+}
 Headers = tuple[tuple[str, str], ...]
 
 
@@ -50,10 +53,8 @@ class Desk:
 
         Raises LimitReached.
         """
-        demands = [
-            *self._demands(f"key:{who.key}", who.limits, num_tokens),
-            *self._demands(f"model:{model}", limits, num_tokens),
-        ]
+        demands = self._demands(f"key:{who.key}", who.limits, num_tokens)
+        demands += self._demands(f"model:{model}", limits, num_tokens)
         if not demands:
             return _FREE
         try:
@@ -68,19 +69,22 @@ class Desk:
 
     def settle(self, taken: Taken, num_tokens: int) -> None:
         """Put back what a request did not use: it came to so many tokens."""
-        if taken.demands:
-            slot = taken.slot
-            each = [_refunds(demand, slot, num_tokens) for demand in taken.demands]
-            self.counts.give([refund for refunds in each for refund in refunds])
+        if refunds := _refunds(taken, num_tokens):
+            self.counts.give(refunds)
 
-    def _demands(self, owner: str, limits: Limits, num_tokens: int) -> Iterable[Demand]:
+    def _demands(self, owner: str, limits: Limits, num_tokens: int) -> list[Demand]:
+        demands: list[Demand] = []
+        if limits is NO_LIMITS:
+            return demands
         if (most := self._share(limits.requests_per_minute)) is not None:
-            yield Demand(f"requests:{owner}", Kind.REQUESTS, most, 1)
+            demands.append(Demand(f"requests:{owner}", Kind.REQUESTS, most, 1))
         if (most := self._share(limits.tokens_per_minute)) is not None:
             # One that could alone exceed the limit waits for all of it; what is more, is owed.
-            yield Demand(f"tokens:{owner}", Kind.TOKENS, most, min(num_tokens, max(1, most)))
+            need = min(num_tokens, max(1, most))
+            demands.append(Demand(f"tokens:{owner}", Kind.TOKENS, most, need))
         if (most := self._share(limits.concurrent_requests)) is not None:
-            yield Demand(f"concurrent:{owner}", Kind.CONCURRENT, most, 1)
+            demands.append(Demand(f"concurrent:{owner}", Kind.CONCURRENT, most, 1))
+        return demands
 
     def _share(self, most: int | None) -> int | None:
         return most and max(1, most // self.num_processes)
@@ -89,11 +93,15 @@ class Desk:
 _FREE = Taken()
 
 
-def _refunds(demand: Demand, slot: int, num_tokens: int) -> Iterable[Refund]:
-    if demand.kind is Kind.CONCURRENT:
-        yield Refund(demand.name, demand.kind, slot, -1)
-    elif demand.kind is Kind.TOKENS and num_tokens != demand.need:
-        yield Refund(demand.name, demand.kind, slot, num_tokens - demand.need)
+def _refunds(taken: Taken, num_tokens: int) -> list[Refund]:
+    refunds = []
+    for demand in taken.demands:
+        if demand.kind is Kind.CONCURRENT:
+            refunds.append(Refund(demand.name, demand.kind, taken.slot, -1))
+        elif demand.kind is Kind.TOKENS and num_tokens != demand.need:
+            extra = num_tokens - demand.need
+            refunds.append(Refund(demand.name, demand.kind, taken.slot, extra))
+    return refunds
 
 
 def _refusal(demand: Demand, verdict: Verdict) -> GatewayError:
@@ -111,20 +119,19 @@ def _refusal(demand: Demand, verdict: Verdict) -> GatewayError:
 
 def _headers(demands: Sequence[Demand], verdict: Verdict) -> Headers:
     """Return `x-ratelimit-*` as OpenAI sends them, of the tightest limit of a kind."""
-    told: dict[Kind, tuple[int, int, int]] = {}
+    tightest: dict[Kind, tuple[Demand, State]] = {}
     for demand, state in zip(demands, verdict.states, strict=True):
-        if demand.kind in HEADERS:
-            one = (state.remaining, demand.amount, state.reset_ms)
-            told[demand.kind] = min(told.get(demand.kind, one), one)
-    return tuple(
-        header
-        for kind, (remaining, amount, reset_ms) in told.items()
-        for header in (
-            (f"x-ratelimit-limit-{HEADERS[kind]}", str(amount)),
-            (f"x-ratelimit-remaining-{HEADERS[kind]}", str(remaining)),
-            (f"x-ratelimit-reset-{HEADERS[kind]}", duration(reset_ms)),
-        )
-    )
+        held = tightest.get(demand.kind)
+        if held is None or state.remaining < held[1].remaining:
+            tightest[demand.kind] = demand, state
+    headers: list[tuple[str, str]] = []
+    for kind, (limit, remaining, reset) in HEADERS.items():
+        if kind in tightest:
+            demand, state = tightest[kind]
+            headers.append((limit, str(demand.amount)))
+            headers.append((remaining, str(state.remaining)))
+            headers.append((reset, duration(state.reset_ms)))
+    return tuple(headers)
 
 
 def duration(ms: int) -> str:

@@ -105,7 +105,10 @@ class Ledger:
         if demand.kind is Kind.CONCURRENT:
             held = sum(self._places.get(demand.name, _EMPTY).values())
             return BUSY_RETRY_MS if held + demand.need > demand.amount else 0
-        return self._window(demand.name, slot).wait_ms(demand, now_ms)
+        window = self._window(demand.name, slot)
+        if window.total + demand.need <= demand.amount:
+            return 0
+        return window.wait_ms(demand, now_ms)
 
     def _add(self, holder: str, demand: Demand, slot: int) -> None:
         if demand.kind is Kind.CONCURRENT:

@@ -18,7 +18,7 @@ from gateway.errors import EngineFailure
 from gateway.models import Models
 from gateway.openai.application import Application
 from gateway.settings import ModelSettings, PriceSettings, Settings
-from gateway.traffic.usage import Journal, Row, left_behind, rows_of
+from gateway.traffic.usage import Journal, Row, UsageLog, left_behind, rows_of
 from gateway.traffic.usage_store import Price, UsageStore, carry
 from gateway.usage_report import Query, QueryError, as_csv, report
 from tests.fakes import FakeEngine, length, stop, text, tiny_model, tiny_tokenizer
@@ -57,13 +57,14 @@ async def store_in(folder: Path) -> AsyncIterator[UsageStore]:
 
 @asynccontextmanager
 async def served(settings: Settings, script: Any) -> AsyncIterator[tuple[Application, FakeEngine]]:
+    """Serve with a journal that nobody takes along meanwhile."""
     engine = FakeEngine(script)
     app = create_app(settings, Models([tiny_model(engine)]))
-    model = ModelSettings(
-        id="tiny", tokenizer=tiny_tokenizer(), price=PriceSettings(input=1, output=2, cached=0.5)
-    )
-    async with app.reception.open(settings, [model]):
+    log = app.reception.usage = UsageLog(settings.state_dir / "usage")
+    try:
         yield app, engine
+    finally:
+        log.journal.close()
 
 
 def client(app: Application, key: str) -> httpx.AsyncClient:
@@ -204,16 +205,20 @@ def test_a_row_after_a_torn_one_can_be_read(tmp_path: Path) -> None:
 async def test_admins_read_usage_over_http(form: str, tmp_path: Path) -> None:
     path = tmp_path / "keys.yaml"
     key, admin = add_key(path, tenant="=team"), add_key(path, "root", admin=True)
-    async with served(keyed(path, state_dir=tmp_path), [text("Hello"), stop()]) as (app, _):
+    settings = keyed(path, state_dir=tmp_path)
+    model = ModelSettings(
+        id="tiny", tokenizer=tiny_tokenizer(), price=PriceSettings(input=1, output=2, cached=0.5)
+    )
+    app = create_app(settings, Models([tiny_model(FakeEngine([text("Hello"), stop()]))]))
+    async with app.reception.open(settings, [model]):
         async with client(app, key) as http:
             await http.post(CHAT, json=HELLO)
             refused = await http.get("/admin/usage")
-        assert app.reception.usage
-        assert app.reception.ledger
-        app.reception.usage.journal.turn()
-        await carry(tmp_path / "usage", app.reception.ledger.store)
         async with client(app, admin) as http:
-            told = await http.get("/admin/usage", params={"by": "tenant", "format": form})
+            asked = {"by": "tenant", "format": form}
+            told = await http.get("/admin/usage", params=asked)
+            while "=team" not in told.text:  # the row is on its way
+                told = await http.get("/admin/usage", params=asked)
             wrong = await http.get("/admin/usage", params={"by": "prompt"})
 
     assert [refused.status_code, wrong.status_code] == [403, 400]
