@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-SERVERS = ("tests/integration", "tests/e2e")
+SERVERS = ("tests/integration", "tests/e2e", "tests/faults")
 MAX_PROCESSES = 8
 
 

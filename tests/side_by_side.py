@@ -16,7 +16,14 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 # Started once a session; of two that one test uses, the first decides.
-SHARED = ("stack", "scripted", "simulated_server", "openvino_server", "openvino_repository")
+SHARED = (
+    "stack",
+    "scripted",
+    "fleet",
+    "simulated_server",
+    "openvino_server",
+    "openvino_repository",
+)
 
 
 class Groups(LoadScopeScheduling):  # type: ignore[misc]

@@ -15,7 +15,7 @@ def test_what_measures_and_what_does_not_are_all_there_is() -> None:
     assert "tests/unit" in given["unit"]
     beside, alone = given["side by side"], given["alone"]
     assert (beside[beside.index("-m") + 1], alone[alone.index("-m") + 1]) == ("not alone", "alone")
-    assert beside[-2:] == alone[-2:] == ["tests/integration", "tests/e2e"]
+    assert beside[-3:] == alone[-3:] == ["tests/integration", "tests/e2e", "tests/faults"]
 
 
 def test_the_end_tells_what_ran_and_why_some_did_not() -> None:
