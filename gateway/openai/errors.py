@@ -20,7 +20,10 @@ from gateway.openai.shapes import error_object
 
 def error_response(error: GatewayError) -> Response:
     """Return ErrorResponse with the error's status, `x-should-retry` and `Retry-After`."""
-    headers = {"x-should-retry": "true" if error.retry else "false"}
+    headers = {
+        "x-should-retry": "true" if error.retry else "false",
+        "X-Content-Type-Options": "nosniff",  # an error names what was asked for
+    }
     if error.status == Unauthorized.status:
         headers["WWW-Authenticate"] = "Bearer"  # RFC 6750, 3
     if error.status == RequestTimeout.status:

@@ -95,8 +95,7 @@ def _read(name: str) -> Asset:
         "Content-Type": _media_type(name),
         "ETag": f'"{hashlib.sha256(content).hexdigest()[:20]}"',
     }
-    if name in POLICIES:
-        headers["Content-Security-Policy"] = POLICIES[name]
+    headers["Content-Security-Policy"] = POLICIES.get(name, FENCE)
     return Asset(content, gzip.compress(content), headers)
 
 

@@ -50,6 +50,18 @@ async def test_a_page_lets_in_nothing_from_elsewhere(client: httpx.AsyncClient, 
     assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
 
 
+@pytest.mark.parametrize("path", ["/", "/docs", "/web/js/main.js", "/web/favicon.svg", "/web/none"])
+async def test_nothing_here_is_framed_guessed_at_or_told_to_other_sites(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    response = await client.get(path)
+
+    assert response.headers["x-content-type-options"] == "nosniff"
+    if response.is_success:
+        assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
+        assert response.headers["referrer-policy"] == "no-referrer"
+
+
 async def test_markup_reaches_the_chat_page_through_the_sanitizer_alone(
     client: httpx.AsyncClient,
 ) -> None:
