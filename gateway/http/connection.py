@@ -30,6 +30,7 @@ from gateway.http.crowd import EXTRA_CONNECTIONS, Crowd
 from gateway.http.until_closed import until_closed
 from gateway.origin import REQUEST_ID, new_id
 from gateway.settings import Settings
+from gateway.telemetry.metrics import READERS_CUT_OFF
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +43,10 @@ LINGER_BYTES = 4 * 2**20
 """How long, and how much of, what a refused client still sends is read: closing on unread bytes
 resets the connection, and the client would not see its answer."""
 
+HINTS = {
+    "unread": "GATEWAY_SEND_TIMEOUT_S bounds how long",
+    "deadline": "GATEWAY_REQUEST_TIMEOUT_S bounds how long",
+}
 OFFER = (b"upgrade", b"http2-settings")
 NOTED = frozenset({b"host", b"expect"})
 
@@ -104,7 +109,8 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stall = self.loop.call_later(self._patience_s(), self._give_up)
+        seconds, reason = self._patience()
+        self._stall = self.loop.call_later(seconds, self._cut_off, reason)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -248,16 +254,19 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    def _patience_s(self) -> float:
-        """Return how long the client may leave unread what is there for it."""
+    def _patience(self) -> tuple[float, str]:
+        """Return for how many seconds the client may leave unread what is there for it, and why
+        not longer."""
         patience_s = self._settings.send_timeout_s
         if self._settings.request_timeout_s:
-            until_s = self._began_s + self._settings.request_timeout_s
-            patience_s = min(patience_s, max(0.0, until_s - self.loop.time()))
-        return patience_s
+            left_s = self._began_s + self._settings.request_timeout_s - self.loop.time()
+            if left_s < patience_s:
+                return max(0.0, left_s), "deadline"
+        return patience_s, "unread"
 
-    def _give_up(self) -> None:
-        log.info("reader_stood_still", hint="GATEWAY_SEND_TIMEOUT_S bounds how long")
+    def _cut_off(self, reason: str) -> None:
+        READERS_CUT_OFF.labels(reason).inc()
+        log.info("reader_stood_still", reason=reason, hint=HINTS[reason])
         self.transport.abort()
 
     def _cancel_alarm(self) -> None:

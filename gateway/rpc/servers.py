@@ -10,6 +10,7 @@ from gateway.http2.server.limits import Limits
 from gateway.http2.server.server import Server
 from gateway.rpc.tls import certificates, grpc_credentials, ssl_context
 from gateway.settings import Settings
+from gateway.telemetry.metrics import READERS_CUT_OFF
 
 SECOND_MS = 1000
 TRANSPORT = (
@@ -56,6 +57,7 @@ def _http2(settings: Settings, port: int) -> Callable[[], RunningServer]:
         settings.body_timeout_s,
         settings.request_timeout_s or math.inf,
         settings.grpc_max_connections,
+        READERS_CUT_OFF.labels("deadline").inc,
     )
     return lambda: Server(settings.grpc_host, port, limits, tls)
 

@@ -23,6 +23,13 @@ NO_CAPACITY = Counter(
     ["model"],
     registry=REGISTRY,
 )
+READERS_CUT_OFF = Counter(
+    "gateway_readers_cut_off",
+    "Clients that were cut off while an answer waited for them: `unread` for longer than they may "
+    "leave it, or beyond the request's `deadline`.",
+    ["reason"],
+    registry=REGISTRY,
+)
 USAGE_LOST = Counter(
     "gateway_usage_lost",
     "Rows of usage that could not be written.",

@@ -13,6 +13,7 @@ import structlog
 
 from gateway.generation import Generation, Item
 from gateway.settings import Settings
+from gateway.telemetry.metrics import REGISTRY
 from tests.fakes import FakeEngine, stop, text
 from tests.serving import Answer, port_of, post, said_to, serving
 
@@ -327,14 +328,17 @@ class EndlessEngine(FakeEngine):
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "reason"),
     [
-        pytest.param(Settings(send_timeout_s=0.3), id="unread"),
-        pytest.param(Settings(request_timeout_s=0.5), id="request"),
+        pytest.param(Settings(send_timeout_s=0.3), "unread", id="unread"),
+        pytest.param(Settings(request_timeout_s=0.5), "deadline", id="request"),
     ],
 )
-async def test_a_stream_whose_reader_stands_still_ends_at_its_timeout(settings: Settings) -> None:
+async def test_a_stream_whose_reader_stands_still_ends_at_its_timeout_and_is_counted(
+    settings: Settings, reason: str
+) -> None:
     endless = EndlessEngine()
+    before = num_cut_off(reason)
 
     async with serving(endless, settings) as url:
         _, writer = await asyncio.open_connection("127.0.0.1", port_of(url))
@@ -347,6 +351,13 @@ async def test_a_stream_whose_reader_stands_still_ends_at_its_timeout(settings: 
         writer.transport.abort()
 
     assert endless.closed == 1
+    assert num_cut_off(reason) - before == 1
+
+
+def num_cut_off(reason: str) -> float:
+    """Return how many readers were cut off so far."""
+    counted = {"reason": reason}
+    return REGISTRY.get_sample_value("gateway_readers_cut_off_total", counted) or 0.0
 
 
 async def test_a_reader_that_is_slow_but_reads_is_left_alone() -> None:

@@ -158,8 +158,10 @@ async def test_a_request_that_has_come_may_take_longer_than_its_body() -> None:
 
 @pytest.mark.parametrize("method", ["Flood", "Echo"])
 async def test_a_reader_who_stands_still_is_not_waited_for(method: str) -> None:
+    told: list[bool] = []
+    limits = replace(LIMITS, call_timeout_s=0.2, on_cut_off=lambda: told.append(True))
     async with (
-        running(limits=replace(LIMITS, call_timeout_s=0.2)) as (service, server, address),
+        running(limits=limits) as (service, server, address),
         caller(address, PREFACE, SHUT) as client,
     ):
         client.call(method, b"1000")
@@ -167,6 +169,7 @@ async def test_a_reader_who_stands_still_is_not_waited_for(method: str) -> None:
         assert await status(client) == "4"
         assert not service.running
         assert all(each.is_idle for each in server.transports)
+        assert told == [True]
 
 
 async def test_a_reader_who_stands_still_has_its_deadline() -> None:

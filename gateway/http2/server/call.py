@@ -245,6 +245,7 @@ class Call:
         if (reads_until := self._reads_until()) > self._loop.time():
             self._reading = self._loop.call_at(reads_until, self._check_reader)
         else:
+            self._line.limits.on_cut_off()
             self._expire(_UNREAD)
 
     def _expire(self, status: Status) -> None:
