@@ -47,6 +47,13 @@ Keys = Annotated[
 Open = Annotated[
     bool, typer.Option("--open", help="Serve without keys on addresses that others can reach.")
 ]
+TrustedProxies = Annotated[
+    str | None,
+    typer.Option(
+        show_default="none",
+        help="Addresses and networks of proxies that are believed for whom they ask.",
+    ),
+]
 Host = Annotated[str | None, typer.Option(show_default="127.0.0.1", help="Address to bind.")]
 
 
@@ -180,6 +187,7 @@ def serve(
     ] = None,
     keys_file: Keys = None,
     is_open: Open = False,
+    trusted_proxies: TrustedProxies = None,
     redis: Annotated[
         str | None,
         typer.Option(
@@ -209,6 +217,7 @@ def serve(
             grpc_port=grpc_port,
             workers=workers,
             redis=redis,
+            trusted_proxies=trusted_proxies,
             wait_s=wait_s,
             keys_file=keys_file,
             open=is_open or None,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -137,6 +138,15 @@ class Settings(BaseSettings):
     max_connections_per_address: int = Field(
         0, ge=0, description="Of these, from one address; 0 is as many as there may be."
     )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses and networks of proxies that are believed for whom they ask, "
+        "separated by commas.",
+    )
+    proxy_header: Literal["x-forwarded", "forwarded"] = Field(
+        default="x-forwarded",
+        description="What they write: X-Forwarded-For and -Proto, or Forwarded (RFC 7239).",
+    )
     cors_origins: str = Field(
         default="",
         description="Origins whose pages may use this server, separated by commas; * is any.",
@@ -202,6 +212,16 @@ class Settings(BaseSettings):
         for host in listed(given):
             if not HOST.fullmatch(host):
                 raise ValueError(f"{host!r} is no host's name: write it without port or scheme")
+        return given
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, given: str) -> str:
+        for network in listed(given):
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"{error}: write 10.0.0.7, or 10.0.0.0/8") from error
         return given
 
 

@@ -27,6 +27,7 @@ from gateway.errors import (
     UnsupportedVersion,
 )
 from gateway.http.crowd import EXTRA_CONNECTIONS, Crowd
+from gateway.http.forwarded import Proxies
 from gateway.http.until_closed import until_closed
 from gateway.origin import REQUEST_ID, new_id
 from gateway.settings import Settings
@@ -54,15 +55,24 @@ NOTED = frozenset({b"host", b"expect"})
 class Connection(HttpToolsProtocol):
     """One client's connection. Offers to speak another protocol are ignored (RFC 9110, 7.8)."""
 
-    def __init__(self, settings: Settings, crowd: Crowd, refusal: Refusal, **options: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        crowd: Crowd,
+        proxies: Proxies,
+        refusal: Refusal,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
         self._settings, self._crowd, self._refusal = settings, crowd, refusal
+        self._proxies = proxies
+        self._proxy = ""  # the other end, where that is a trusted proxy
         self._max_headers = settings.max_headers
         self._in_head = True
         self._has_begun = False  # of a head, something has come
         self._is_refused = False
         self._num_hosts = 0
-        self._address = ""
+        self._address = ""  # as whose the connection is counted, if anybody's
         self._unread = 0  # bytes since the last that meant something: a head, part of a body
         self._began_s = 0.0
         self._error: GatewayError | None = None
@@ -74,8 +84,11 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
-        self._address = str(peer[0]) if peer else ""
-        self._crowd.enter(self._address)
+        address = str(peer[0]) if isinstance(peer, tuple) else ""
+        if self._proxies.trusts(address):
+            self._proxy = address
+        else:
+            self._count_as(address)
         if len(self.connections) > self._crowd.limit + EXTRA_CONNECTIONS or (
             self._crowd.has_many_from(self._address, EXTRA_CONNECTIONS)
         ):
@@ -86,7 +99,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._crowd.leave(self._address)
+        self._count_as("")
         self._cancel_alarm()
         self._cancel_stall()
 
@@ -146,6 +159,8 @@ class Connection(HttpToolsProtocol):
             return  # read again without the offer
         self._in_head = self._has_begun = False
         self._cancel_alarm()
+        if self._proxy:
+            self._believe_proxy()
         if error := self._objection():
             raise self._fail(error)
         self._unread = 0
@@ -167,8 +182,28 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._proxy and self.cycle.response_complete:
+            self._count_as("")
         if self._has_begun:
             self._expect_head()
+
+    # Whose it is.
+
+    def _count_as(self, address: str) -> None:
+        if self._address:
+            self._crowd.leave(self._address)
+        self._address = address
+        if address:
+            self._crowd.enter(address)
+
+    def _believe_proxy(self) -> None:
+        """Take a request for that of whom the proxy asks for; it counts as theirs until it has
+        been answered."""
+        client = self._proxies.client(self._proxy, self.headers)
+        self._count_as(client.address)
+        self.scope["client"] = (client.address, 0)
+        if client.scheme:
+            self.scope["scheme"] = client.scheme
 
     # Heads.
 

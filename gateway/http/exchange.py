@@ -95,6 +95,7 @@ class Exchange:
     def _log(self, duration_s: float) -> None:
         log.info(
             "request",
+            client=client[0] if (client := self._scope.get("client")) else "",
             method=self._scope["method"],
             path=self._scope["path"],
             status=self._status,

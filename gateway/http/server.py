@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from gateway.http.connection import Connection, Refusal
 from gateway.http.crowd import Crowd, room_for
+from gateway.http.forwarded import Proxies
 from gateway.settings import Settings
 from gateway.telemetry.logs import flush_logs
 from gateway.under_way import UnderWay
@@ -30,10 +31,11 @@ Last = Callable[[], Awaitable[None]]
 def http_config(app: ASGIApp, settings: Settings, refusal: Refusal) -> uvicorn.Config:
     """Return how HTTP is served; what is refused before `app` sees it is written by `refusal`."""
     crowd = Crowd(room_for(settings.max_connections), settings.max_connections_per_address)
+    made = partial(Connection, settings, crowd, Proxies.of(settings), refusal)
     return uvicorn.Config(
         app,
         loop="none",
-        http=cast(type[asyncio.Protocol], partial(Connection, settings, crowd, refusal)),
+        http=cast(type[asyncio.Protocol], made),
         ws="none",
         log_config=None,
         access_log=False,
