@@ -49,6 +49,7 @@ class Blueprint:
     tool_parser: str
     timeout_s: float | None
     first_token_timeout_s: float
+    token_timeout_s: float
     stall_timeout_s: float
     transport: TransportName
     tls: Tls | None
@@ -149,6 +150,7 @@ def load_blueprint(settings: ModelSettings, shared: Settings) -> Blueprint:
         tls = _tls(settings.triton)
     except (OSError, ValueError) as error:
         raise SettingsError(f"model {settings.id!r}: {error}") from error
+    given = settings.timeouts
     return Blueprint(
         settings=settings,
         tokenizer=tokenizer,
@@ -160,8 +162,9 @@ def load_blueprint(settings: ModelSettings, shared: Settings) -> Blueprint:
         ),
         vocabulary=vocabulary,
         tool_parser=_tool_parser(settings, template.name),
-        timeout_s=shared.request_timeout_s or None,
-        first_token_timeout_s=shared.first_token_timeout_s,
+        timeout_s=_nearer(shared.request_timeout_s, given.request_s) or None,
+        first_token_timeout_s=_nearer(shared.first_token_timeout_s, given.first_token_s),
+        token_timeout_s=_nearer(shared.token_timeout_s, given.token_s),
         stall_timeout_s=shared.stall_timeout_s,
         transport=shared.transport,
         tls=tls,
@@ -169,6 +172,11 @@ def load_blueprint(settings: ModelSettings, shared: Settings) -> Blueprint:
         admission=_admission(settings),
         num_processes=shared.workers,
     )
+
+
+def _nearer(*timeouts_s: float) -> float:
+    """Return the least of those that are set, 0 where none is."""
+    return min((one for one in timeouts_s if one), default=0.0)
 
 
 def _admission(settings: ModelSettings) -> Admission | None:

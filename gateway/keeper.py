@@ -109,7 +109,9 @@ class Keeper:
     def _add(self, address: str) -> None:
         blueprint = self.blueprint
         channel, triton = blueprint.channel(address), blueprint.settings.triton
-        replica = Replica(channel, triton.model, blueprint.first_token_timeout_s)
+        replica = Replica(
+            channel, triton.model, blueprint.first_token_timeout_s, blueprint.token_timeout_s
+        )
         monitor = Monitor(
             blueprint.settings.id,
             self.replicas,

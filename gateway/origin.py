@@ -22,12 +22,17 @@ PRINTABLE = re.compile(r"[\x20-\x7e]{1,512}")
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where a request comes from, and when; its times are on `time.monotonic`'s clock."""
+    """Where a request comes from, when, and until when it is to be answered.
+
+    Its times are on `time.monotonic`'s clock.
+    """
 
     deadline: float = math.inf
     metadata: tuple[tuple[str, str], ...] = ()
     session: str = ""
     arrived: float = msgspec.field(default_factory=time.monotonic)
+    first_token_by: float = math.inf
+    token_timeout_s: float = math.inf
 
     def timeout_s(self, limit: float | None) -> float | None:
         """Return the seconds that are left, `limit` at most; None where neither is set."""

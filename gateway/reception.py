@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from gateway.access import Access
+from gateway.deadlines import note_deadlines
 from gateway.settings import ModelSettings, Settings, SettingsError
 from gateway.stores import (
     UsageLedger,
@@ -58,8 +59,12 @@ class Reception:
         return here
 
     async def admit(self, headers: Mapping[str, str]) -> Caller:
-        """Return, and take note of, whose the current request is. Raises Unauthorized."""
+        """Return, and take note of, whose the current request is, and how long it may take.
+
+        Raises Unauthorized, and InvalidRequest for deadlines that are none.
+        """
         who = await self.access.admit(headers)
+        note_deadlines(headers)
         if headers.get(PRIORITY) == Priority.BATCH.value:  # nobody rises above their key
             who = msgspec.structs.replace(who, priority=Priority.BATCH)
         caller.set(who)

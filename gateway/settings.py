@@ -167,6 +167,9 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds a stream's first token may take, queue included; 0 is no limit.",
     )
+    token_timeout_s: float = Field(
+        default=0, ge=0, description="Seconds between tokens of a stream; 0 is no limit."
+    )
     stall_timeout_s: float = Field(
         default=60,
         ge=0,
@@ -346,6 +349,14 @@ class AdmissionSettings(ModelFileModel):
     cached_weight: float = Field(default=0.1, ge=0, description="of a prompt that was cached.")
 
 
+class TimeoutSettings(ModelFileModel):
+    """Seconds that answers may take, where that is less than for all models; 0 is as there."""
+
+    request_s: float = Field(default=0, ge=0, description="In all.")
+    first_token_s: float = Field(default=0, ge=0, description="To a stream's first token.")
+    token_s: float = Field(default=0, ge=0, description="Between tokens of a stream.")
+
+
 class PriceSettings(ModelFileModel):
     """What a million tokens cost, in any currency."""
 
@@ -375,6 +386,7 @@ class ModelSettings(ModelFileModel):
     lora: tuple[LoraSettings, ...] = ()
     defaults: SamplingSettings = SamplingSettings()
     limits: LimitSettings = LimitSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
     price: PriceSettings | None = None
     admission: AdmissionSettings | None = None
 

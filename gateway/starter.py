@@ -29,7 +29,9 @@ models:
       top_p: 0.9
       # top_k: 0
       # repetition_penalty: 1.0
+    # timeouts: {request_s: 120, first_token_s: 20, token_s: 10}    # 504 for what takes longer
     # limits: {requests_per_minute: 600, tokens_per_minute: 200000, concurrent_requests: 64}
+    # admission: {requests: 64, queue: 256, queue_timeout_s: 30}    # at once, of each Triton
     # price: {input: 0.10, output: 0.40, cached: 0.05}    # of a million tokens (docs/traffic.md)
     # lora:                               # adapters that clients can name as models
     #   - {id: pirate, task_id: 1, path: ./pirate-lora}

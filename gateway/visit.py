@@ -80,7 +80,8 @@ class Visit:
         """Return the place that an answer has, once it may begin. Raises NoCapacity."""
         if self.admission is None:
             return None
-        time_left_s = origin.get().timeout_s(None)
+        came = origin.get()
+        time_left_s = came.timeout_s(max(0.0, came.first_token_by - time.monotonic()))
         return await self.admission.enter(self.who, prompt_tokens, most_output, time_left_s)
 
     def leave(self, place: Ticket | None, usage: Usage, ending: str) -> None:

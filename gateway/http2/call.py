@@ -66,6 +66,11 @@ class Call:
         self._status: Status | None = None
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for what comes."""
+        return bool(self._waiter and not self._waiter.done())
+
     async def write(self, request: Serializable) -> None:
         """Hold the request until `done_writing`."""
         self._request = prefixed(request.SerializeToString())

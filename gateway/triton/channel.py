@@ -50,6 +50,10 @@ class StreamCall(Protocol):
 
     is_fresh: bool
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for what comes."""
+
     def __aiter__(self) -> Batches: ...
 
     async def __anext__(self) -> Sequence[bytes]: ...
@@ -71,7 +75,7 @@ class _AioCall:
     """A call of grpc.aio, which hands out one message at a time."""
 
     def __init__(self, call: Any) -> None:
-        self.is_fresh = False
+        self.is_fresh = self.is_awaited = False
         self._call = call
         self._failure: Status | None = None
         self._peeked: list[Any] = []
@@ -98,12 +102,15 @@ class _AioCall:
         return (message,)
 
     async def _read(self) -> Any:
+        self.is_awaited = True
         try:
             return await self._call.read()
         except asyncio.CancelledError:
             if self._failure:
                 raise StatusError(self._failure) from None
             raise
+        finally:
+            self.is_awaited = False
 
     def cancel(self) -> None:
         self._call.cancel()

@@ -1,6 +1,8 @@
 """One Triton as a model is served from it: the calls it has open, and whether it may have more."""
 
 import asyncio
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -10,6 +12,7 @@ import grpc
 
 from gateway.errors import EngineFailure, EngineUnavailable
 from gateway.http2.status import Code, Status
+from gateway.origin import origin
 from gateway.triton.channel import Channel, StreamCall
 from gateway.triton.contract import AnyContract
 from gateway.triton.standing import Standing
@@ -70,6 +73,9 @@ class _Open:
     num_tokens: int = 0
     has_begun: bool = False
     loss: str = ""
+    first_token_by: float = math.inf
+    token_timeout_s: float = math.inf
+    heard_at: float = 0.0
 
 
 class Replica:
@@ -83,7 +89,13 @@ class Replica:
     that was built; `adapters_held` are the LoRA adapters that were sent to it, by number.
     """
 
-    def __init__(self, channel: Channel, model: str, first_token_timeout_s: float = 0) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        model: str,
+        first_token_timeout_s: float = 0,
+        token_timeout_s: float = 0,
+    ) -> None:
         self.channel = channel
         self.model = model
         self.trouble = asyncio.Event()
@@ -98,6 +110,7 @@ class Replica:
         self.reason = ""
         self.detail = ""
         self._first_token_timeout_s = first_token_timeout_s
+        self._token_timeout_s = token_timeout_s or math.inf
         self._open: dict[StreamCall, _Open] = {}
         self._pace = Pace()
         self._is_idle = asyncio.Event()
@@ -124,14 +137,18 @@ class Replica:
         call = self.channel.stream(deadline)
         self.load.add(work.prompt_tokens, expected_tokens, calls=1)
         self._is_idle.clear()
+        came, now = origin.get(), asyncio.get_running_loop().time()
         self._open[call] = _Open(
-            opened_at=asyncio.get_running_loop().time(),
+            opened_at=now,
             is_streamed=is_streamed,
             work=work,
             counted=counted,
             expected_tokens=expected_tokens,
             prompt_tokens_ahead=self.load.waiting_prompt_tokens,
             num_tokens=counted.num_tokens,
+            first_token_by=now + came.first_token_by - time.monotonic(),
+            token_timeout_s=min(self._token_timeout_s, came.token_timeout_s),
+            heard_at=now,
         )
         return call
 
@@ -210,10 +227,15 @@ class Replica:
             if call.is_fresh:
                 call.is_fresh = False
                 has_come = known.has_begun = True
+                known.heard_at = now
+            elif not call.is_awaited:  # what has come waits for its reader
+                known.heard_at = now
             self._count(known)
             is_decoding |= known.has_begun and known.is_streamed
             if self._is_late(known, now):
                 _end(call, known, "The engine gave no first token in time.")
+            elif _is_overdue(known, now):
+                call.fail(Status(Code.DEADLINE_EXCEEDED, "no token in time"))
         streams = [one for one in self._open.values() if one.has_begun and one.is_streamed]
         self._pace.note(now, len(streams), self.load)
         prefill_s = self.load.seconds(self.load.waiting_prompt_tokens, 0)
@@ -244,6 +266,18 @@ class Replica:
         if not self._first_token_timeout_s or known.has_begun or not known.is_streamed:
             return False
         return now - known.opened_at > self._first_token_timeout_s
+
+
+def _is_overdue(known: _Open, now: float) -> bool:
+    """Tell whether a stream's first token, or its next, did not come by its caller's deadline.
+
+    The first token of what is resumed is not the first of the answer.
+    """
+    if not known.is_streamed:
+        return False
+    if known.has_begun or known.num_tokens:
+        return now - known.heard_at > known.token_timeout_s
+    return now > known.first_token_by
 
 
 def _end(call: StreamCall, known: _Open, reason: str) -> None:

@@ -23,6 +23,7 @@ FLOORS = (
         "gateway.v1",
     },
     {
+        "gateway.deadlines",
         "gateway.engine",
         "gateway.client",
         "gateway.settings",

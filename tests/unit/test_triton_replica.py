@@ -10,7 +10,8 @@ import grpc.aio
 import pytest
 from tritonclient.grpc import service_pb2 as pb
 
-from gateway.errors import EngineUnavailable
+from gateway.errors import EngineTimeout, EngineUnavailable
+from gateway.origin import Origin, origin
 from gateway.triton.call import EngineRequest, responses
 from gateway.triton.channel import Channel, TransportName
 from gateway.triton.replica import Progress, Readiness, Replica
@@ -136,6 +137,59 @@ async def test_a_stream_without_a_first_token_in_time_is_ended(
     assert not late[1].done()
     late[1].cancel()
     await asyncio.wait(late)
+    await channel.close()
+
+
+@pytest.mark.parametrize(
+    ("num_messages", "came"),
+    [
+        pytest.param(0, Origin(first_token_by=0.0), id="first-token"),
+        pytest.param(1, Origin(token_timeout_s=0.05), id="between-tokens"),
+    ],
+)
+async def test_a_stream_that_misses_its_callers_deadline_for_a_token_is_ended_in_triton(
+    triton: tuple[HalfSilent, str], replica: Replica, num_messages: int, came: Origin
+) -> None:
+    triton[0].num_messages = num_messages
+    origin.set(came)
+    late, whole = [
+        asyncio.ensure_future(all_of(ask(replica, streamed))) for streamed in (True, False)
+    ]
+
+    while not late.done():
+        replica.look()
+        await asyncio.sleep(0.01)
+
+    assert isinstance(late.exception(), EngineTimeout)
+    assert not whole.done()
+    await asyncio.wait_for(triton[0].left.wait(), 10)
+    whole.cancel()
+    await asyncio.wait([whole])
+
+
+async def all_of(items: AsyncGenerator[Any, None]) -> list[Any]:
+    return [item async for item in items]
+
+
+async def test_the_time_in_which_nobody_reads_is_none_between_tokens(
+    triton: tuple[HalfSilent, str],
+) -> None:
+    channel = Channel(triton[1])
+    replica = Replica(channel, "m", token_timeout_s=1e-9)
+    items = ask(replica)
+    await anext(items)
+
+    for _ in range(10):
+        replica.look()
+        await asyncio.sleep(0.001)
+    waiting = asyncio.ensure_future(anext(items))
+    await asyncio.sleep(0)
+    was_cut_before = waiting.done()
+    replica.look()
+
+    assert not was_cut_before
+    with pytest.raises(EngineTimeout):
+        await asyncio.wait_for(waiting, 10)
     await channel.close()
 
 
