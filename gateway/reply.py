@@ -1,5 +1,6 @@
 """An answer under way: an engine's items turned into events, and what they came to."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
@@ -83,7 +84,7 @@ class Reply:
                 async for item in items:
                     if not begun:
                         begun = True
-                        watch.first()
+                        self._begin()
                     if isinstance(item, Finished):
                         self._cached_tokens = item.cached_tokens
                         events = answer.finish(item)
@@ -97,12 +98,12 @@ class Reply:
                         return
                     if events:
                         yield events
-        except GatewayError as error:
-            ending = error.code
-            if not isinstance(error, EngineTimeout):
+        except (GatewayError, asyncio.CancelledError) as error:
+            told = self._told(error, place)
+            ending = getattr(told, "code", CANCELLED)
+            if told is error:
                 raise
-            told = _late(answer.completion_tokens)
-            raise EngineTimeout(told, retry_after_s=error.retry_after_s) from error
+            raise told from error
         finally:
             self._end(ending, place)
 
@@ -110,6 +111,20 @@ class Reply:
         if self._visit is None:
             return None
         return await self._visit.enter(self._prompt_tokens, self.most_tokens - self._prompt_tokens)
+
+    def _told(self, error: BaseException, place: Ticket | None) -> BaseException:
+        """Return what the caller is told: of a deadline, what had come; of a place lost, that."""
+        if isinstance(error, EngineTimeout):
+            late = _late(self._answer.completion_tokens)
+            return EngineTimeout(late, retry_after_s=error.retry_after_s)
+        if isinstance(error, asyncio.CancelledError) and self._visit:
+            return self._visit.preempted(place) or error
+        return error
+
+    def _begin(self) -> None:
+        self._watch.first()
+        if self._visit:
+            self._visit.begin()
 
     def _end(self, ending: str, place: Ticket | None) -> None:
         self._watch.end(is_whole=ending in ENDINGS)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Protocol
 
+from gateway.errors import NoCapacity
 from gateway.generation import Usage
 from gateway.origin import origin
 from gateway.traffic.admission import Admission
@@ -35,6 +36,7 @@ class Visit:
         "_cached",
         "_completion",
         "_desk",
+        "_early",
         "_ending",
         "_log",
         "_model",
@@ -57,6 +59,7 @@ class Visit:
         self._model = ""
         self._taken: Taken | None = None
         self._num_open = 0
+        self._early: list[Ticket] | None = []
         self._prompt = self._completion = self._cached = 0
         self._ending = CANCELLED
 
@@ -82,7 +85,23 @@ class Visit:
             return None
         came = origin.get()
         time_left_s = came.timeout_s(max(0.0, came.first_token_by - time.monotonic()))
-        return await self.admission.enter(self.who, prompt_tokens, most_output, time_left_s)
+        place = await self.admission.enter(self.who, prompt_tokens, most_output, time_left_s)
+        if self._early is None:
+            self.admission.begun(place)
+        else:
+            self._early.append(place)
+        return place
+
+    def begin(self) -> None:
+        """Note that something has come of an answer: from now on none of them is preempted."""
+        early, self._early = self._early, None
+        if self.admission:
+            for place in early or ():
+                self.admission.begun(place)
+
+    def preempted(self, place: Ticket | None) -> NoCapacity | None:
+        """Return why an answer was cancelled, if others took its place."""
+        return self.admission.preempted(place) if place and self.admission else None
 
     def leave(self, place: Ticket | None, usage: Usage, ending: str) -> None:
         """Note what an answer came to, and why it ended; with the last one, all is settled."""

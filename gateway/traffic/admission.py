@@ -3,13 +3,15 @@
 import asyncio
 import math
 import random
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from gateway.errors import NoCapacity
-from gateway.traffic.caller import Caller
-from gateway.traffic.gate import Capacity, Full, Gate, Ticket, Weights
+from gateway.traffic.caller import Caller, Priority
+from gateway.traffic.gate import FIRST_RETRY_S, Capacity, Full, Gate, Ticket, Weights
 
 REMEMBERED = 256
 """Answers by whose lengths the next ones' are guessed,"""
@@ -63,11 +65,16 @@ class Admission:
         self._on_refusal = on_refusal
         self._lengths = Lengths()
         self._waiting: dict[Ticket, asyncio.Future[None]] = {}
+        self._early: dict[Ticket, asyncio.Task[Any] | None] = {}
 
     async def enter(
         self, who: Caller, prompt_tokens: int, most_output: int, time_left_s: float | None
     ) -> Ticket:
-        """Return the ticket of a request that may begin. Raises NoCapacity."""
+        """Return the ticket of a request that may begin. Raises NoCapacity.
+
+        One of class batch may be preempted until it has `begun`: the task that entered is
+        cancelled then, and is to raise what `preempted` returns.
+        """
         now = time.monotonic()
         wait_s = min(self._timeout_s, math.inf if time_left_s is None else time_left_s)
         ticket = Ticket(
@@ -80,7 +87,7 @@ class Admission:
         )
         self._look(now)
         if self.gate.begin(ticket):
-            return ticket
+            return self._entered(ticket)
         try:
             pushed = self.gate.apply(ticket, now, random.random())
         except Full as full:
@@ -88,12 +95,27 @@ class Admission:
         for one in pushed:
             self._refuse(one, "others, who had fewer, came to wait")
         await self._turn(ticket, wait_s)
-        return ticket
+        return self._entered(ticket)
+
+    def begun(self, ticket: Ticket) -> None:
+        """Note that something has come of a request: now it stays."""
+        self._early.pop(ticket, None)
+        self.gate.note_begun(ticket)
+
+    def preempted(self, ticket: Ticket) -> NoCapacity | None:
+        """Return why a request was cancelled, if it was from here; its task goes on."""
+        if not ticket.is_preempted:
+            return None
+        if (task := asyncio.current_task()) and sys.version_info >= (3, 11):
+            task.uncancel()
+        retry_s = self.gate.retry_after_s(time.monotonic(), random.random())
+        return self._refusal("it is of class batch, and others came", retry_s)
 
     def leave(self, ticket: Ticket, output_tokens: int, cached_tokens: int, *, ended: bool) -> None:
         """Free a place; `ended` tells whether the answer came to its own end."""
         if ended:
             self._lengths.note(output_tokens)
+        self._early.pop(ticket, None)
         self.gate.leave(ticket, time.monotonic(), output_tokens, cached_tokens)
         self._dispatch()
 
@@ -109,6 +131,9 @@ class Admission:
         self._dispatch()
         if turn.done():
             return turn.result()
+        for one in self.gate.preempt(ticket):
+            if task := self._early.pop(one, None):
+                task.cancel()
         timer = loop.call_later(min(wait_s, 86_400), self._expire, ticket)
         try:
             await turn
@@ -117,6 +142,14 @@ class Admission:
             raise
         finally:
             timer.cancel()
+
+    def _entered(self, ticket: Ticket) -> Ticket:
+        if ticket.is_preempted:  # between its turn and now
+            self.leave(ticket, 0, 0, ended=False)
+            raise self._refusal("it is of class batch, and others came", FIRST_RETRY_S)
+        if ticket.priority is Priority.BATCH:
+            self._early[ticket] = asyncio.current_task()
+        return ticket
 
     def _give_up(self, ticket: Ticket, turn: "asyncio.Future[None]") -> None:
         if self._waiting.pop(ticket, None):

@@ -52,6 +52,7 @@ class Ticket:
     deadline: float = math.inf
     priority: Priority = Priority.INTERACTIVE
     charged: float = 0.0
+    is_preempted: bool = False
 
     @property
     def tokens(self) -> float:
@@ -71,6 +72,9 @@ class _Line:
     """Those of one class that wait, by key, each key's in the order in which they came."""
 
     queues: dict[str, deque[Ticket]] = field(default_factory=dict)
+
+    def tickets(self) -> list[Ticket]:
+        return [ticket for queue in self.queues.values() for ticket in queue]
 
     def add(self, ticket: Ticket) -> None:
         self.queues.setdefault(ticket.key, deque()).append(ticket)
@@ -100,6 +104,8 @@ class Gate:
         self._lines = {priority: _Line() for priority in Priority}
         self._counters: dict[str, float] = {}
         self._open: dict[str, int] = {}
+        self._early: dict[Ticket, None] = {}
+        self._leaving: set[Ticket] = set()
         self._level = 0.0
         self._waiting_tokens = 0.0
         self._running_tokens = 0.0
@@ -143,6 +149,37 @@ class Gate:
             begun.append(ticket)
         return begun
 
+    def preempt(self, ticket: Ticket) -> list[Ticket]:
+        """Return those of class batch that are to leave for an interactive request that waits.
+
+        They are the youngest of which nothing has come, as few as give all places that wait so;
+        none where that is not enough for one.
+        """
+        if ticket.priority is Priority.BATCH or not self._early:
+            return []
+        waiting = self._lines[Priority.INTERACTIVE].tickets()
+        lack = self.num_running - len(self._leaving) - self.capacity.requests
+        kv_leaving = sum(one.kv_tokens for one in self._leaving)
+        kv_lack = self.kv_tokens - kv_leaving - self.capacity.tokens
+        wanted, kv_wanted = len(waiting), sum(one.kv_tokens for one in waiting)
+        chosen: list[Ticket] = []
+        for one in reversed(self._early):
+            if lack + wanted <= 0 and kv_lack + kv_wanted <= 0:
+                break
+            chosen.append(one)
+            lack, kv_lack = lack - 1, kv_lack - one.kv_tokens
+        if kv_lack + ticket.kv_tokens > 0:
+            return []
+        for one in chosen:
+            self.note_begun(one)
+            one.is_preempted = True
+            self._leaving.add(one)
+        return chosen
+
+    def note_begun(self, ticket: Ticket) -> None:
+        """Note that something has come of a request: it stays until it ends."""
+        self._early.pop(ticket, None)
+
     def withdraw(self, ticket: Ticket) -> None:
         """Let one go that waits no longer."""
         if self._unwait(ticket):
@@ -150,6 +187,8 @@ class Gate:
 
     def leave(self, ticket: Ticket, now: float, output_tokens: int, cached_tokens: int = 0) -> None:
         """Free the place of one that was dispatched; charge its key what it came to."""
+        self.note_begun(ticket)
+        self._leaving.discard(ticket)
         self.num_running -= 1
         self.kv_tokens -= ticket.kv_tokens
         self._running_tokens -= ticket.tokens
@@ -179,6 +218,8 @@ class Gate:
     def _start(self, ticket: Ticket) -> None:
         ticket.charged = self._weights.cost(ticket.prompt_tokens, ticket.output_tokens)
         self._level = self._counters[ticket.key] = self._counters[ticket.key] + ticket.charged
+        if ticket.priority is Priority.BATCH:
+            self._early[ticket] = None
         self.num_running += 1
         self.kv_tokens += ticket.kv_tokens
         self._running_tokens += ticket.tokens

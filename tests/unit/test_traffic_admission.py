@@ -1,18 +1,21 @@
 """Admission as requests meet it: they wait, are told to come back, or leave."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from gateway.app import create_app
 from gateway.errors import NoCapacity
 from gateway.models import Models
 from gateway.settings import Settings
 from gateway.traffic.admission import ENOUGH, Admission, Lengths
-from gateway.traffic.caller import ANYONE
+from gateway.traffic.caller import ANYONE, Priority
 from gateway.traffic.gate import Capacity
 from tests.fakes import FakeEngine, stop, text, tiny_model
 from tests.wire import CheckedTransport, events
@@ -135,6 +138,75 @@ async def test_over_http_the_refusal_has_its_status_and_the_place_is_free_after(
     assert int(refused.headers["retry-after-ms"]) >= 1000
     assert after.status_code == 200
     assert gate.gate.num_running == 0
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_batch_makes_room_for_interactive_before_its_first_byte(stream: bool) -> None:
+    gate, engine = admission(), FakeEngine(hangs=True)
+
+    async with batch_at(gate, engine, stream=stream) as batch:
+        ticket = await enter(gate)
+        refused = await batch
+
+    assert engine.closed == 1
+    assert refused.status_code == 503
+    assert refused.json()["error"]["code"] == "no_capacity"
+    assert refused.headers["retry-after"]
+    assert gate.gate.num_running == 1
+    gate.leave(ticket, 0, 0, ended=False)
+
+
+async def test_batch_of_which_something_has_come_stays() -> None:
+    gate, engine = admission(), FakeEngine([text("Hello")], hangs=True)
+
+    async with batch_at(gate, engine, stream=True) as batch:
+        interactive = enter(gate)
+        await turns()
+        was_cut, was_let_in = batch.done(), interactive.done()
+        batch.cancel()
+        ticket = await interactive
+
+    assert not was_cut
+    assert not was_let_in
+    gate.leave(ticket, 0, 0, ended=False)
+
+
+async def test_who_is_preempted_as_its_turn_comes_is_told_so() -> None:
+    gate = admission(waiting=2)
+    first = await enter(gate)
+    who = replace(ANYONE, priority=Priority.BATCH)
+    batch = asyncio.ensure_future(gate.enter(who, 10, 10, None))
+    await asyncio.sleep(0)
+
+    gate.leave(first, 5, 0, ended=True)
+    ticket = await gate.enter(ANYONE, 10, 10, None)
+
+    with pytest.raises(NoCapacity, match="class batch"):
+        await batch
+    assert gate.gate.num_running == 1
+    gate.leave(ticket, 0, 0, ended=False)
+
+
+async def turns() -> None:
+    """Let others go on until they wait."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def batch_at(gate: Admission, engine: FakeEngine, *, stream: bool) -> AsyncIterator[Any]:
+    """Yield a request of class batch that the engine has."""
+    model = tiny_model(engine)
+    object.__setattr__(model, "admission", gate)
+    transport = CheckedTransport(create_app(Settings(), Models([model])))
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+        body, headers = HELLO | {"stream": stream}, {"x-priority": "batch"}
+        request = asyncio.ensure_future(http.post(CHAT, json=body, headers=headers))
+        while not engine.requests:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await turns()
+        yield request
+        await asyncio.gather(request, return_exceptions=True)
 
 
 async def test_while_a_stream_waits_for_its_turn_comments_keep_it_open(tmp_path: Path) -> None:

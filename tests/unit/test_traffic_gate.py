@@ -155,6 +155,60 @@ def test_batch_gets_what_interactive_leaves() -> None:
     assert engine.gate.num_waiting == 2
 
 
+def waiting(gate: Gate, kv_tokens: int = 10, priority: Priority = Priority.INTERACTIVE) -> Ticket:
+    """Return a ticket that had to wait, or not."""
+    ticket = Ticket("k", 0, kv_tokens, 0, priority=priority)
+    gate.apply(ticket, 0.0)
+    gate.dispatch()
+    return ticket
+
+
+def test_the_youngest_of_batch_make_room_for_interactive_as_few_as_that_takes() -> None:
+    gate = Gate(Capacity(requests=3), 8)
+    _, second, third = [waiting(gate, priority=Priority.BATCH) for _ in range(3)]
+
+    chosen = [gate.preempt(waiting(gate)) for _ in range(2)]
+    again = gate.preempt(waiting(gate, priority=Priority.BATCH))
+
+    assert chosen == [[third], [second]]
+    assert second.is_preempted
+    assert third.is_preempted
+    assert not again
+
+
+def test_who_was_preempted_leaves_its_place_to_interactive() -> None:
+    gate = Gate(Capacity(requests=1), 8)
+    batch = waiting(gate, priority=Priority.BATCH)
+    other = waiting(gate)
+    gate.preempt(other)
+    twice = gate.preempt(other)
+
+    gate.leave(batch, 0.0, 0)
+
+    assert not twice
+    assert gate.dispatch() == [other]
+
+
+def test_of_whom_something_has_come_is_never_preempted() -> None:
+    gate = Gate(Capacity(requests=1), 8)
+    gate.note_begun(waiting(gate, priority=Priority.BATCH))
+
+    assert not gate.preempt(waiting(gate))
+
+
+@pytest.mark.parametrize(
+    ("need", "num_chosen"), [(10, 1), (40, 2), (90, 0)], ids=["one", "two", "not-enough"]
+)
+def test_batch_makes_room_in_the_kv_cache_where_that_is_enough(need: int, num_chosen: int) -> None:
+    gate = Gate(Capacity(tokens=100), 8)
+    waiting(gate, 60)
+    batch = [waiting(gate, 20, Priority.BATCH) for _ in range(2)]
+
+    chosen = gate.preempt(waiting(gate, need))
+
+    assert chosen == batch[::-1][:num_chosen]
+
+
 def test_a_full_queue_makes_room_for_who_has_less_in_it() -> None:
     engine = Engine(Gate(Capacity(requests=1), 4))
     for _ in range(6):
