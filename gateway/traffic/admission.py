@@ -26,17 +26,20 @@ class Lengths:
     """How long answers were lately, in tokens."""
 
     def __init__(self) -> None:
-        self._seen: deque[int] = deque(maxlen=REMEMBERED)
-        self._longest = 0
+        self._num_seen = 0
+        self._peaks: deque[tuple[int, int]] = deque()
+        """Of the answers remembered, by number, those that no later one is as long as."""
         self._mean = FIRST_GUESS
 
     def note(self, num_tokens: int) -> None:
         """Note an answer that came to its end."""
-        if len(self._seen) == REMEMBERED and self._seen[0] == self._longest:
-            self._seen.popleft()
-            self._longest = max(self._seen)
-        self._seen.append(num_tokens)
-        self._longest = max(self._longest, num_tokens)
+        peaks = self._peaks
+        while peaks and peaks[-1][1] <= num_tokens:
+            peaks.pop()
+        peaks.append((self._num_seen, num_tokens))
+        self._num_seen += 1
+        if peaks[0][0] < self._num_seen - REMEMBERED:
+            peaks.popleft()
         self._mean += (num_tokens - self._mean) / ENOUGH
 
     def guess(self, most: int) -> float:
@@ -45,7 +48,7 @@ class Lengths:
 
     def bound(self, most: int) -> int:
         """Return how many to keep room for: hardly an answer is longer than all lately."""
-        return min(most, self._longest) if len(self._seen) >= ENOUGH else most
+        return min(most, self._peaks[0][1]) if self._num_seen >= ENOUGH else most
 
 
 class Admission:

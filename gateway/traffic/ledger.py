@@ -176,11 +176,12 @@ class _Window:
         if extra > 0:
             self.add(now, extra)
             return
-        for one in self.slots:
-            if one[0] == slot:
-                back = min(-extra, one[1])
-                one[1] -= back
-                self.total -= back
+        for one in reversed(self.slots):  # most are put back soon after they were taken
+            if one[0] <= slot:
+                if one[0] == slot:
+                    back = min(-extra, one[1])
+                    one[1] -= back
+                    self.total -= back
                 return
 
     def wait_ms(self, demand: Demand, now_ms: float) -> int:

@@ -1,6 +1,7 @@
 """Admission as requests meet it: they wait, are told to come back, or leave."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from gateway.app import create_app
 from gateway.errors import NoCapacity
 from gateway.models import Models
 from gateway.settings import Settings
-from gateway.traffic.admission import ENOUGH, Admission, Lengths
+from gateway.traffic.admission import ENOUGH, REMEMBERED, Admission, Lengths
 from gateway.traffic.caller import ANYONE, Priority
 from gateway.traffic.gate import Capacity
 from tests.fakes import FakeEngine, stop, text, tiny_model
@@ -108,6 +109,15 @@ def test_room_is_kept_for_answers_as_long_as_those_lately() -> None:
 
     assert (before, lengths.bound(1000), lengths.bound(5)) == (1000, ENOUGH - 1, 5)
     assert lengths.guess(5) == 5
+
+
+def test_the_longest_answer_is_that_of_the_last_so_many() -> None:
+    chance, lengths, seen = random.Random(16), Lengths(), []
+    for _ in range(4 * REMEMBERED):
+        seen.append(chance.choice((chance.randrange(1000), 500)))
+        lengths.note(seen[-1])
+        if len(seen) >= ENOUGH:
+            assert lengths.bound(1000) == max(seen[-REMEMBERED:])
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
