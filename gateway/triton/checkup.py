@@ -22,6 +22,9 @@ HUNG_TOKENS = 50
 """How many times their usual wait for a token streams may stand still until their engine is taken
 for hung, where others can take what waits there; and that for so many seconds at least."""
 HUNG_S = 2.0
+SILENT_CANARIES = 2
+WAIT_S = 10.0
+"""After so many and so long an engine hangs of which streams wait for their first token alone."""
 PREFILLS = 3
 """How many times as long as the prompts that wait should take to read they may have besides."""
 
@@ -67,7 +70,7 @@ class Checkup:
         self._silent_s = 0.0
         self._progress = Progress(0, has_come=False, is_decoding=False)
         self._readiness = Readiness.READY
-        self._num_silent_probes = 0
+        self._num_silent_probes = self._num_silent_canaries = 0
         self._failed: list[Canary] = []
         self._has_answered = False
         self._is_asking = False
@@ -119,8 +122,11 @@ class Checkup:
             self._sign_at, self._pause_s = now, FIRST_PAUSE_S
             self._is_asking = self._is_lost = self._is_hung = False
             self._failed.clear()
+            self._num_silent_canaries = 0
             return
-        if canary is not Canary.SILENT:
+        if canary is Canary.SILENT:
+            self._num_silent_canaries += 1
+        else:
             self._failed = [*self._failed, canary][-FAILED_CANARIES:]
         self._is_lost |= len(self._failed) == FAILED_CANARIES or self._is_stalled
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
@@ -143,10 +149,16 @@ class Checkup:
         progress = self._progress
         if progress.has_come:
             self._is_hung = False
+            self._num_silent_canaries = 0
             return
-        patience_s = max(HUNG_S, HUNG_TOKENS * progress.token_s) + PREFILLS * progress.prefill_s
-        stands_still = is_stuck or (progress.is_decoding and progress.token_s > 0)
-        self._is_hung |= has_others and stands_still and self._silent_s >= patience_s
+        if is_stuck or (progress.is_decoding and progress.token_s > 0):
+            patience_s = max(HUNG_S, HUNG_TOKENS * progress.token_s)
+        elif progress.are_streams and self._num_silent_canaries >= SILENT_CANARIES:
+            patience_s = WAIT_S
+        else:
+            return
+        patience_s += PREFILLS * progress.prefill_s
+        self._is_hung |= has_others and self._silent_s >= patience_s
 
     @property
     def _failure(self) -> Verdict | None:

@@ -35,7 +35,8 @@ class Progress(NamedTuple):
 
     `is_decoding` tells that one of them streams and has had its first token, `token_s` how long
     such streams wait for a token, of late, and `prefill_s` how long the prompts of those that had
-    none should take to read.
+    none should take to read. `are_streams` tells that there are such, and that all stream: an
+    engine that works on them cannot be silent for long.
     """
 
     num_open: int
@@ -43,6 +44,7 @@ class Progress(NamedTuple):
     is_decoding: bool
     token_s: float = 0.0
     prefill_s: float = 0.0
+    are_streams: bool = False
 
 
 class Counted(Protocol):
@@ -236,10 +238,16 @@ class Replica:
                 _end(call, known, "The engine gave no first token in time.")
             elif _is_overdue(known, now):
                 call.fail(Status(Code.DEADLINE_EXCEEDED, "no token in time"))
-        streams = [one for one in self._open.values() if one.has_begun and one.is_streamed]
-        self._pace.note(now, len(streams), self.load)
-        prefill_s = self.load.seconds(self.load.waiting_prompt_tokens, 0)
-        return Progress(len(self._open), has_come, is_decoding, self._pace.token_s, prefill_s)
+        streams = [one for one in self._open.values() if one.is_streamed]
+        self._pace.note(now, sum(one.has_begun for one in streams), self.load)
+        return Progress(
+            num_open=len(self._open),
+            has_come=has_come,
+            is_decoding=is_decoding,
+            token_s=self._pace.token_s,
+            prefill_s=self.load.seconds(self.load.waiting_prompt_tokens, 0),
+            are_streams=0 < len(streams) == len(self._open),
+        )
 
     async def readiness(self) -> Readiness:
         """Ask Triton whether the model takes requests; `detail` is what gRPC says if not."""

@@ -202,6 +202,33 @@ def test_a_long_prompt_is_given_the_time_to_be_read() -> None:
     assert hung_after(reading, 32, has_others=True)
 
 
+WAITING = Progress(2, has_come=False, is_decoding=False, are_streams=True)
+
+
+@pytest.mark.parametrize(
+    ("progress", "num_canaries", "seconds", "expected"),
+    [
+        (WAITING, 2, 10, True),
+        (WAITING, 2, 9, False),
+        (WAITING, 1, 60, False),
+        (WAITING._replace(are_streams=False), 9, 60, False),
+        (WAITING._replace(prefill_s=10), 9, 39, False),
+        (WAITING._replace(prefill_s=10), 9, 40, True),
+    ],
+    ids=["hung", "not yet", "one canary", "whole answers", "reads", "reads for too long"],
+)
+def test_streams_that_wait_beside_silent_canaries_tell_of_a_hung_engine(
+    progress: Progress, num_canaries: int, seconds: int, expected: bool
+) -> None:
+    subject = checkup()
+    for now in range(seconds + 1):
+        subject.note(now, progress, Readiness.READY, has_others=True)
+        if 0 < now <= num_canaries:
+            subject.note_canary(now, Canary.SILENT)
+
+    assert (subject.verdict == HUNG) == expected
+
+
 @pytest.mark.parametrize("revives", ["a token", "a canary"])
 def test_a_hung_engine_is_well_again_with_a_token_or_a_canary(revives: str) -> None:
     subject = checkup()

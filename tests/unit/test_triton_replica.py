@@ -76,8 +76,8 @@ async def test_what_comes_of_open_calls_is_seen(replica: Replica) -> None:
 
     await anext(items)
 
-    assert replica.look() == Progress(1, has_come=True, is_decoding=True)
-    assert replica.look() == Progress(1, has_come=False, is_decoding=True)
+    assert replica.look() == Progress(1, has_come=True, is_decoding=True, are_streams=True)
+    assert replica.look() == Progress(1, has_come=False, is_decoding=True, are_streams=True)
     await items.aclose()
     assert replica.look() == Progress(0, has_come=False, is_decoding=False)
 
