@@ -7,52 +7,42 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Literal
 
+from gateway.triton.prefixes import Known
 from gateway.triton.work import Load, Work
 
 PolicyName = Literal["least_work", "round_robin", "prefix"]
-Policy = Callable[[Sequence[Load], Work, Mapping[int, int]], Load]
-"""Picks one of some loads for a call, given the tokens of its prompt that each has, by life."""
+Policy = Callable[[Sequence[Load], Work, Known], Load]
+"""Picks one of some loads for a call, given what is known of its prompt."""
 
-LEAST_SHARE = 0.4
-"""Of a prompt, which a replica holds to be preferred for it."""
-MAX_IMBALANCE = 3.0
-"""How many times the work of the least loaded, the call's own included, a known prefix is worth."""
+MAX_IMBALANCE = 4.0
+"""How many times the work of the least loaded, the call's own included, a conversation is worth."""
 
 
-def round_robin(loads: Sequence[Load], work: Work, reuse: Mapping[int, int]) -> Load:
+def round_robin(loads: Sequence[Load], work: Work, known: Known) -> Load:
     """Return the one that was chosen least lately."""
     return min(loads, key=_TURN)
 
 
-def least_work(loads: Sequence[Load], work: Work, reuse: Mapping[int, int]) -> Load:
+def least_work(loads: Sequence[Load], work: Work, known: Known) -> Load:
     """Return the one that would have answered first: work ahead, less what it need not read."""
-    least = min(loads, key=_AHEAD)
+    least, reuse = min(loads, key=_AHEAD), known.tokens
     if not reuse:
         return least
     holders = [load for load in loads if load.life in reuse]
     return min([least, *holders], key=lambda load: _ahead_of(load, reuse))
 
 
-def prefix(loads: Sequence[Load], work: Work, reuse: Mapping[int, int]) -> Load:
-    """Return the one that holds most of the prompt, unless it has far more work than the least.
+def prefix(loads: Sequence[Load], work: Work, known: Known) -> Load:
+    """Return the one that has the conversation, unless it has far more work than the least.
 
-    What holds little of it, such as a system prompt that many share, is none to hold to; nor is
-    one that drops what it holds, having too many conversations.
+    A prefix that many share, such as a system prompt, is no conversation: were it one to hold to,
+    all would go where it was sent first. Of such the reuse is weighed against the work.
     """
-    least = min(loads, key=_AHEAD)
-    if not reuse:
-        return least
-    own_s = least.seconds(work.prompt_tokens, min(work.max_tokens, _TYPICAL_TOKENS))
-    bound_s = MAX_IMBALANCE * (least.ahead_s + own_s) - own_s
-    enough = LEAST_SHARE * work.prompt_tokens
-    held = [
-        load
-        for load in loads
-        if reuse.get(load.life, 0) * load.trust >= enough and _ahead_of(load, reuse) <= bound_s
-    ]
-    if not held:
-        return least_work(loads, work, reuse)
-    return max(held, key=lambda load: _worth(load, reuse))
+    if known.home in known.tokens:
+        home = next((load for load in loads if load.life == known.home), None)
+        if home and _ahead_of(home, known.tokens) <= _bound_s(min(loads, key=_AHEAD), work):
+            return home
+    return least_work(loads, work, known)
 
 
 POLICIES: Mapping[PolicyName, Policy] = {
@@ -65,8 +55,9 @@ _TYPICAL_TOKENS = 128
 _TURN, _AHEAD = attrgetter("turn"), attrgetter("ahead_s")
 
 
-def _worth(load: Load, reuse: Mapping[int, int]) -> tuple[float, float]:
-    return reuse[load.life] * load.trust, -load.ahead_s
+def _bound_s(least: Load, work: Work) -> float:
+    own_s = least.seconds(work.prompt_tokens, min(work.max_tokens, _TYPICAL_TOKENS))
+    return MAX_IMBALANCE * (least.ahead_s + own_s) - own_s
 
 
 def _ahead_of(load: Load, reuse: Mapping[int, int]) -> float:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 MAX_MARKS = 16
 MAX_KNOWN = 16_384
-MAX_SESSIONS = 16_384
+MAX_TALKS = 16_384
 SLACK_TOKENS = 64
 """By how much less may be told than was predicted: blocks are reused whole, the last never."""
 
@@ -28,6 +28,19 @@ class Expected(NamedTuple):
 
 
 NOTHING_EXPECTED = Expected(0, 0)
+
+
+class Known(NamedTuple):
+    """What is known of a prompt: the tokens of it that replicas should have, by replica.
+
+    `home` is the replica that the last request of its conversation went to; 0 is none.
+    """
+
+    tokens: Mapping[int, int]
+    home: int = 0
+
+
+NOTHING_KNOWN = Known({})
 
 
 class Mark(NamedTuple):
@@ -73,13 +86,14 @@ class Prefixes:
     def __init__(self) -> None:
         self._held: dict[int, OrderedDict[Mark, int]] = {}
         self._holders: dict[Mark, set[int]] = {}
-        self._sessions: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._talks: OrderedDict[Mark | str, tuple[int, int]] = OrderedDict()
         self._clock = 0
 
-    def predict(self, marks: Sequence[Mark], session: str, prompt_tokens: int) -> Mapping[int, int]:
-        """Return how many tokens of a prompt are expected in the KV cache, by replica.
+    def predict(self, marks: Sequence[Mark], session: str, prompt_tokens: int) -> Known:
+        """Return how many tokens of a prompt are expected in the KV cache, and its home.
 
-        Those that hold most are enough.
+        Those that hold most are enough. A prompt goes on with a conversation where it begins with
+        all of an earlier one, up to its last control token; else its session tells.
         """
         found: dict[int, int] = {}
         for mark in marks:
@@ -87,9 +101,11 @@ class Prefixes:
                 found.setdefault(holder, mark.num_tokens)
             if len(found) >= ENOUGH:
                 break
-        if session and (known := self._sessions.get(session)):
+        if session and (known := self._talks.get(session)):
             found.setdefault(known[0], min(known[1], prompt_tokens))
-        return found
+        keys: list[Mark | str] = [*marks, session]
+        home = next((self._talks[key][0] for key in keys if key in self._talks), 0)
+        return Known(found, home)
 
     def note(
         self, holder: int, marks: Sequence[Mark], session: str, prompt_tokens: int
@@ -104,11 +120,12 @@ class Prefixes:
             self._holders.setdefault(mark, set()).add(holder)
         while len(held) > MAX_KNOWN:
             self._let_go(holder, held.popitem(last=False)[0])
-        if session:
-            self._sessions[session] = holder, prompt_tokens
-            self._sessions.move_to_end(session)
-            if len(self._sessions) > MAX_SESSIONS:
-                self._sessions.popitem(last=False)
+        keys: list[Mark | str] = [*marks[:1], *([session] if session else [])]
+        for key in keys:
+            self._talks[key] = holder, prompt_tokens
+            self._talks.move_to_end(key)
+        while len(self._talks) > MAX_TALKS:
+            self._talks.popitem(last=False)
         return expected
 
     def correct(self, holder: int, since: int) -> None:
@@ -140,7 +157,7 @@ class Prefixes:
         for mark in marks:
             if mark in held:
                 return Expected(mark.num_tokens, held[mark])
-        known = self._sessions.get(session) if session else None
+        known = self._talks.get(session) if session else None
         if known and known[0] == holder:
             return Expected(min(known[1], prompt_tokens), 0)
         return NOTHING_EXPECTED

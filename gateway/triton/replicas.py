@@ -9,7 +9,7 @@ request at most, where a `Reply` is made and where it ends.
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -21,7 +21,7 @@ from gateway.triton.channel import StreamCall
 from gateway.triton.contract import AnyContract, ContractMismatch, tells_other_tokenizer
 from gateway.triton.errors import ADAPTER_NOT_HELD
 from gateway.triton.policies import POLICIES, PolicyName, round_robin
-from gateway.triton.prefixes import SLACK_TOKENS, Prefixes
+from gateway.triton.prefixes import NOTHING_KNOWN, SLACK_TOKENS, Known, Prefixes
 from gateway.triton.replica import Counted, Replica, unavailable
 from gateway.triton.retries import Again, RetryBudget, verdict
 from gateway.triton.route import Route
@@ -145,15 +145,18 @@ class Replicas:
         self, route: Route, member: Replica, counted: Counted, is_streamed: bool
     ) -> StreamCall:
         """Open a call for a generation. Raises EngineUnavailable where the replica is retired."""
-        work = route.work
-        expected = self._lengths.expected(work.max_tokens)
-        member.load.take_turn(next(self._turns))
-        call = member.stream(is_streamed, route.deadline_of(member), work, expected, counted)
-        member.standing.spend(work.prompt_tokens + expected)
-        member.load.ask(work.prompt_tokens + expected, _now())
+        member.check()
+        work, load = route.work, member.load
         if self.is_pool and (work.marks or work.session):
-            life = member.load.life
-            route.expected = self._prefixes.note(life, work.marks, work.session, work.prompt_tokens)
+            route.expected = self._prefixes.note(
+                load.life, work.marks, work.session, work.prompt_tokens
+            )
+        expected = self._lengths.expected(work.max_tokens)
+        load.take_turn(next(self._turns))
+        unread = work.less(int(route.expected.num_tokens * load.trust))
+        call = member.stream(is_streamed, route.deadline_of(member), unread, expected, counted)
+        member.standing.spend(work.prompt_tokens + expected)
+        load.ask(work.prompt_tokens + expected, _now())
         return call
 
     def leave(
@@ -241,10 +244,10 @@ class Replicas:
 
     def _admitting(self, fit: Sequence[Replica], loads: Sequence[Load], work: Work) -> Replica:
         """Return the one that the policy picks of those whose slow start lets it."""
-        reuse = self._predict(work)
+        known = self._predict(work)
         now, first = _now(), None
         while loads:
-            at = loads.index(self._policy(loads, work, reuse))
+            at = loads.index(self._policy(loads, work, known))
             member = fit[at]
             if member.standing.admits(now):
                 return member
@@ -258,9 +261,9 @@ class Replicas:
         self._chosen = [one for one in self._members if one.is_chosen]
         self._loads = [one.load for one in self._chosen]
 
-    def _predict(self, work: Work) -> Mapping[int, int]:
+    def _predict(self, work: Work) -> Known:
         if self._policy is round_robin or not (work.marks or work.session):
-            return {}
+            return NOTHING_KNOWN
         return self._prefixes.predict(work.marks, work.session, work.prompt_tokens)
 
     def _note_failure(self, member: Replica) -> None:

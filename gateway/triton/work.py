@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gateway.triton.prefixes import Mark
+from gateway.triton.prefixes import SLACK_TOKENS, Mark
 
 FIRST_PREFILL_PER_S = 10_000.0
 FIRST_DECODE_PER_S = 50.0
@@ -29,6 +29,10 @@ class Work(NamedTuple):
     max_tokens: int
     marks: tuple[Mark, ...] = ()
     session: str = ""
+
+    def less(self, num_tokens: int) -> "Work":
+        """Return what is left where so many tokens of the prompt need not be read."""
+        return self._replace(prompt_tokens=max(0, self.prompt_tokens - num_tokens))
 
 
 NO_WORK = Work(0, 0)
@@ -137,12 +141,13 @@ class Load:
     def note_reuse(self, predicted_tokens: int, told_tokens: int) -> None:
         """Note what of a prompt was expected in the KV cache, and what the engine told.
 
-        `trust` is how much of what is expected comes true of late.
+        `trust` is how much of what is expected comes true of late. What is less than blocks can
+        tell, such as a short system prompt, tells nothing of it.
         """
         self.predicted_tokens += predicted_tokens
         self.told_tokens += told_tokens
-        if predicted_tokens:
-            news = min(1.0, told_tokens / predicted_tokens)
+        if predicted_tokens > SLACK_TOKENS:
+            news = told_tokens / max(told_tokens, predicted_tokens - SLACK_TOKENS)
             self.trust += SHARE_OF_NEWS * (news - self.trust)
 
 

@@ -183,9 +183,9 @@ def test_what_follows_greedily_follows_from_all_tokens_before_it(tmp_path: Path)
         (range(64), range(64), 1),
         (range(100), [*range(50), *range(900, 950)], 1),
         (range(100), range(1, 101), 0),
-        (range(1000), range(1000), 0),
+        (range(1000), range(1000), 10),
     ],
-    ids=["whole blocks", "not the last token", "up to a difference", "from the start", "evicted"],
+    ids=["whole blocks", "not the last token", "up to a difference", "from the start", "ends go"],
 )
 def test_prompts_that_are_remembered_are_not_computed_again(
     tmp_path: Path, first: list[int], second: list[int], blocks: int

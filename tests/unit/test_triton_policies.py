@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.triton.policies import MAX_IMBALANCE, POLICIES, PolicyName
+from gateway.triton.prefixes import NOTHING_KNOWN, SLACK_TOKENS, Known
 from gateway.triton.work import FIRST_DECODE_PER_S, KvCache, Lengths, Load, Work
 
 CHAT = Work(prompt_tokens=1000, max_tokens=100)
@@ -16,16 +17,18 @@ def loads(*ahead: tuple[int, int]) -> list[Load]:
     return made
 
 
-def picked(policy: PolicyName, given: list[Load], reuse: dict[int, int] | None = None) -> int:
+def picked(
+    policy: PolicyName, given: list[Load], reuse: dict[int, int] | None = None, home: int = 0
+) -> int:
     """Return the life of the load that is picked for a chat."""
-    return POLICIES[policy](given, CHAT, reuse or {}).life
+    return POLICIES[policy](given, CHAT, Known(reuse or {}, home)).life
 
 
 def test_turns_are_taken_in_order() -> None:
     given = loads((0, 0), (0, 0), (0, 0))
     order = []
     for turn in range(1, 7):
-        load = POLICIES["round_robin"](given, CHAT, {})
+        load = POLICIES["round_robin"](given, CHAT, NOTHING_KNOWN)
         load.take_turn(turn)
         order.append(load.life)
 
@@ -78,36 +81,43 @@ def test_prompts_that_need_not_be_read_count_as_less_work() -> None:
     assert picked("least_work", given, {1: 400}) == 2
 
 
-def test_a_known_prefix_is_worth_a_wait_but_not_any() -> None:
+def test_a_conversation_is_worth_a_wait_but_not_any() -> None:
     given = loads((1000, 100), (0, 0))
-    assert picked("prefix", given, {1: 1000}) == 1
+    assert picked("prefix", given, {1: 1000}, home=1) == 1
 
     bound = MAX_IMBALANCE * given[1].seconds(1000, 100)
     while given[0].ahead_s + given[1].seconds(0, 100) <= bound:
         given[0].add(1000, 0)
 
-    assert picked("prefix", given, {1: 1000}) == 2
-
-
-def test_the_longest_prefix_is_preferred_and_none_is_least_work() -> None:
-    given = loads((100, 0), (200, 0), (0, 0))
-
-    assert picked("prefix", given, {1: 300, 2: 600}) == 2
-    assert picked("prefix", given, {9: 600}) == 3
+    assert picked("prefix", given, {1: 1000}, home=1) == 2
 
 
 @pytest.mark.parametrize(
-    ("reused", "trust", "expected"),
-    [(400, 1.0, 1), (399, 1.0, 2), (1000, 0.5, 1), (1000, 0.3, 2)],
-    ids=["enough", "little", "half comes true", "little comes true"],
+    ("reuse", "home", "expected"),
+    [
+        ({1: 900, 2: 900}, 2, 2),
+        ({1: 900}, 0, 3),
+        ({3: 10}, 1, 3),
+        ({9: 600}, 9, 3),
+        ({2: 1001}, 0, 2),
+    ],
+    ids=["its own", "shared", "forgotten there", "gone", "shared, and worth the wait"],
 )
-def test_a_prefix_that_is_short_or_uncertain_binds_nobody(
-    reused: int, trust: float, expected: int
+def test_conversations_stay_where_they_are_and_what_many_share_is_weighed(
+    reuse: dict[int, int], home: int, expected: int
 ) -> None:
-    given = loads((1000, 100), (0, 0))
-    given[0].trust = trust
+    given = loads((1000, 100), (1000, 0), (0, 0))
 
-    assert picked("prefix", given, {1: reused}) == expected
+    assert picked("prefix", given, reuse, home) == expected
+
+
+def test_a_share_of_less_than_blocks_can_tell_says_nothing_of_predictions() -> None:
+    load = Load()
+
+    load.note_reuse(predicted_tokens=SLACK_TOKENS, told_tokens=0)
+    load.note_reuse(predicted_tokens=1000, told_tokens=1000 - SLACK_TOKENS)
+
+    assert load.trust == 1
 
 
 def test_predictions_that_never_come_true_count_for_nothing() -> None:

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from gateway.triton.prefixes import MAX_KNOWN, MAX_MARKS, MAX_SESSIONS, Mark, Prefixes, marks_of
+from gateway.triton.prefixes import MAX_KNOWN, MAX_MARKS, MAX_TALKS, Mark, Prefixes, marks_of
 
 END = 9
 
@@ -60,8 +60,8 @@ def test_what_was_sent_somewhere_is_expected_there() -> None:
     known.note(1, marks(10, 20), "", 25)
     known.note(2, marks(10), "", 12)
 
-    assert known.predict(marks(10, 20, 30), "", 40) == {1: 20, 2: 10}
-    assert known.predict(marks(10, of=500), "", 40) == {}
+    assert known.predict(marks(10, 20, 30), "", 40).tokens == {1: 20, 2: 10}
+    assert known.predict(marks(10, of=500), "", 40).tokens == {}
 
 
 def test_a_session_is_expected_where_it_last_was() -> None:
@@ -69,8 +69,30 @@ def test_a_session_is_expected_where_it_last_was() -> None:
     known.note(1, (), "session", 25)
     known.note(2, (), "session", 50)
 
-    assert known.predict((), "session", 40) == {2: 40}
-    assert known.predict((), "another", 40) == {}
+    assert known.predict((), "session", 40).tokens == {2: 40}
+    assert known.predict((), "another", 40).tokens == {}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "session", "home"),
+    [
+        ((10, 20, 30), "", 2),
+        ((10, 20), "", 2),
+        ((10, 15), "", 0),
+        ((10, 15), "agent", 3),
+        ((10, 20, 30), "agent", 2),
+    ],
+    ids=["goes on", "again", "another that begins alike", "of a session", "goes on in a session"],
+)
+def test_a_conversation_is_at_home_where_its_last_request_went(
+    prompt: tuple[int, ...], session: str, home: int
+) -> None:
+    known = Prefixes()
+    known.note(1, marks(10, 20), "", 25)
+    known.note(2, marks(10, 20), "", 25)
+    known.note(3, (), "agent", 25)
+
+    assert known.predict(marks(*prompt), session, 40).home == home
 
 
 def test_what_is_told_as_missing_is_forgotten_with_all_that_is_older() -> None:
@@ -82,7 +104,7 @@ def test_what_is_told_as_missing_is_forgotten_with_all_that_is_older() -> None:
     expected = known.note(1, marks(10, of=200), "", 10)
     known.correct(1, expected.last_used)
 
-    found = [bool(known.predict(marks(10, of=of), "", 10)) for of in (100, 200, 300)]
+    found = [bool(known.predict(marks(10, of=of), "", 10).tokens) for of in (100, 200, 300)]
     assert found == [False, True, True]
 
 
@@ -93,7 +115,7 @@ def test_a_life_that_is_over_leaves_nothing() -> None:
 
     known.forget(1)
 
-    assert known.predict(marks(10, 20), "", 30) == {2: 10}
+    assert known.predict(marks(10, 20), "", 30).tokens == {2: 10}
 
 
 def test_what_is_remembered_is_bounded() -> None:
@@ -102,4 +124,4 @@ def test_what_is_remembered_is_bounded() -> None:
         known.note(1, marks(1, of=number), f"session {number}", 10)
 
     assert len(known._held[1]) == len(known._holders) == MAX_KNOWN
-    assert len(known._sessions) == MAX_SESSIONS
+    assert len(known._talks) == MAX_TALKS

@@ -26,9 +26,11 @@ from gateway.triton.contract import Contract, ContractMismatch, read_contract
 from gateway.triton.engine import TritonEngine
 from gateway.triton.ensemble import Ensemble
 from gateway.triton.policies import PolicyName
-from gateway.triton.replica import Replica
+from gateway.triton.prefixes import Mark
+from gateway.triton.replica import NOTHING_COUNTED, Replica
 from gateway.triton.replicas import Replicas
 from gateway.triton.view import state_of
+from gateway.triton.work import Work
 from tests.engines import pool
 from tests.tritons import FULL, Outcome, ScriptedTriton, standing, tensors_of
 
@@ -302,6 +304,29 @@ async def test_a_prompt_goes_where_it_was_and_what_was_reused_of_it_is_told() ->
     view = views[asked.index(3)]
     assert (view.predicted_reuse_tokens, view.told_reuse_tokens) == (2 * 190, 5 * 32)
     assert members[asked.index(3)].load.trust < 1
+
+
+async def test_what_a_replica_should_have_of_a_prompt_is_no_work_ahead() -> None:
+    members = [Replica(Channel(f"127.0.0.1:{port}"), "m") for port in (1, 2)]
+    replicas = Replicas(members=members)
+    for member in members:
+        member.restore()
+    marks = (Mark(900, 7),)
+    route = replicas.route(Work(1000, 10, marks))
+    call = replicas.open(route, members[0], NOTHING_COUNTED, is_streamed=True)
+    replicas.leave(route, members[0], call, None)
+
+    again = [replicas.route(Work(1000, 10, marks)) for _ in members]
+    calls = [
+        replicas.open(route, member, NOTHING_COUNTED, is_streamed=True)
+        for route, member in zip(again, members, strict=True)
+    ]
+
+    assert [member.load.waiting_prompt_tokens for member in members] == [100, 1000]
+    for route, member, call in zip(again, members, calls, strict=True):
+        replicas.leave(route, member, call, None)
+    assert [member.load.waiting_prompt_tokens for member in members] == [0, 0]
+    await asyncio.gather(*(one.channel.close() for one in members))
 
 
 async def test_a_session_goes_where_it_was_though_its_prompt_is_another() -> None:
