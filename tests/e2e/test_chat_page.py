@@ -52,7 +52,7 @@ def test_an_answer_appears_token_by_token(visit: Visit) -> None:
     visit.ask("goes on")
 
     seen = list(dict.fromkeys(text for text in page.evaluate("seen") if text.strip()))
-    assert len(seen) > 2
+    assert len(seen) > 1  # drawn before its end; how often depends on how long drawing takes
     assert all(visit.answer.startswith(text) for text in seen)
     figures = page.locator(".figures").inner_text()
     assert "3,000 tokens" in figures

@@ -36,6 +36,10 @@ LEFT_OUT = {
     "gateway keys rotate": "it names a key of one's own",
     "gateway keys revoke": "it names a key of one's own",
     "gateway usage --by": "it names a models file of one's own",
+    "python3 -m venv vllm": "it fetches gigabytes",
+    "gateway up --engine vllm": "there is no GPU here; tests/live runs it where there is one",
+    "VLLM/python": "there is no GPU here",
+    "LIVE_HTTP=": "there is no GPU here",
     "build-engine plan llama-3.1-8b-h100-fp8 --gpu auto": "there is no GPU here",
 }
 # What makes a command as short as a test may be; nothing of what it shows is left away.
