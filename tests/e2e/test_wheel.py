@@ -15,7 +15,7 @@ from tests.conftest import Figure
 from tests.e2e.conftest import start_stack, stop_stack
 
 ROOT = Path(__file__).parents[2]
-OURS = "triton_openai_gateway"
+OURS = ("triton_openai_gateway", "gateway", "build_engine")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     venv.create(folder)
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
-        if not entry.name.startswith(OURS) and entry.suffix != ".pth":
+        if not entry.name.startswith(OURS) and entry.suffix != ".pth":  # pip writes through links
             (packages / entry.name).symlink_to(entry)
     install = ["install", "--quiet", "--no-deps", "--disable-pip-version-check", str(wheel)]
     subprocess.run([folder / "bin/python", "-m", "pip", *install], check=True)
