@@ -1,5 +1,6 @@
 """A model repository on the LLM API, with the stand-in for `tensorrt_llm` beside the model."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from build_engine.spec import EngineSpec, load_spec
 
 STAND_IN = Path(__file__).parent / "stand_ins" / "llm_api" / "tensorrt_llm"
 MAX_SEQ_LEN = 2048
+STEP_S = 0.002
 
 
 def spec() -> EngineSpec:
@@ -28,7 +30,8 @@ def llm_api_repository(folder: Path, tokenizer: Path, script: Path) -> Path:
     script."""
     weights = folder / "weights"
     weights.mkdir()
-    shutil.copy(script, weights / "simulator.json")
+    paced = {**json.loads(script.read_text()), "cost": {"step_s": STEP_S}}
+    (weights / "simulator.json").write_text(json.dumps(paced))
     shutil.copy(tokenizer / "tokenizer.json", weights)
     repository = folder / "models"
     write_repository(spec(), repository, tokenizer, "127.0.0.1:8001", weights)

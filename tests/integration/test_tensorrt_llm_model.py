@@ -1,4 +1,5 @@
-"""The openvino stand-in keeps the contract of TensorRT-LLM, in a real tritonserver."""
+"""The engines in Python keep the contract of TensorRT-LLM, in a real tritonserver: OpenVINO with a
+real model, and the LLM API over a stand-in."""
 
 import json
 import re
@@ -49,6 +50,19 @@ def prompt(tokenizer: Tokenizer) -> list[int]:
 def greedy(client: Client, prompt: list[int]) -> list[int]:
     """The first 24 tokens of the likeliest answer."""
     return client.sequences(prompt, 24)[0]
+
+
+@pytest.fixture(scope="module", params=["openvino", "llm_api"])
+def each(request: pytest.FixtureRequest) -> Client:
+    """A server of each engine that keeps what TensorRT-LLM keeps, whatever it says."""
+    server: TritonServer = request.getfixturevalue(f"{request.param}_server")
+    return Client(server)
+
+
+@pytest.fixture(scope="module")
+def likeliest(each: Client, prompt: list[int]) -> list[int]:
+    """The first 24 tokens of its likeliest answer."""
+    return each.sequences(prompt, 24)[0]
 
 
 def chat(tokenizer: Tokenizer, text: str) -> list[int]:
@@ -115,10 +129,10 @@ def test_the_committed_contract_is_the_reference() -> None:
 
 @pytest.mark.parametrize("sampling", [{}, SAMPLED], ids=["greedy", "seeded"])
 def test_streamed_deltas_are_the_whole_answer_in_pieces(
-    client: Client, prompt: list[int], sampling: dict[str, Any]
+    each: Client, prompt: list[int], sampling: dict[str, Any]
 ) -> None:
-    streamed = client.ask(prompt, 24, streaming=True, end_id=END_ID, **sampling)
-    whole = client.ask(prompt, 24, streaming=False, end_id=END_ID, **sampling)
+    streamed = each.ask(prompt, 24, streaming=True, end_id=END_ID, **sampling)
+    whole = each.ask(prompt, 24, streaming=False, end_id=END_ID, **sampling)
 
     assert len(whole) == 1
     assert len(streamed) == 24
@@ -146,13 +160,13 @@ def test_greedy_tokens_equal_those_of_openvino_without_triton(
 
 
 def test_the_end_id_is_not_in_the_output(
-    client: Client, prompt: list[int], greedy: list[int]
+    each: Client, prompt: list[int], likeliest: list[int]
 ) -> None:
-    at = first_new(greedy, 5)
+    at = first_new(likeliest, 5)
 
-    streamed = client.ask(prompt, 24, end_id=greedy[at], streaming=True)
+    streamed = each.ask(prompt, 24, end_id=likeliest[at], streaming=True)
 
-    assert [token for delta in streamed for token in delta.ids] == greedy[:at]
+    assert [token for delta in streamed for token in delta.ids] == likeliest[:at]
     assert streamed[-1].is_final
     assert streamed[-1].ids == []
 
@@ -160,34 +174,34 @@ def test_the_end_id_is_not_in_the_output(
 @pytest.mark.parametrize("length", [1, 2], ids=["one token", "two tokens"])
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "whole"])
 def test_stop_words_are_in_the_output(
-    client: Client, prompt: list[int], greedy: list[int], length: int, streaming: bool
+    each: Client, prompt: list[int], likeliest: list[int], length: int, streaming: bool
 ) -> None:
-    end = first_new(greedy, 5) + 1
-    word = greedy[end - length : end]
+    end = first_new(likeliest, 5) + 1
+    word = likeliest[end - length : end]
     words = [[*word, 0], [length, -1, -1][: length + 1]]
 
-    sequences = client.sequences(prompt, 24, stop_words_list=words, streaming=streaming)
+    sequences = each.sequences(prompt, 24, stop_words_list=words, streaming=streaming)
 
-    assert sequences == {0: greedy[:end]}
+    assert sequences == {0: likeliest[:end]}
 
 
 def test_no_end_counts_before_min_tokens(
-    client: Client, prompt: list[int], greedy: list[int]
+    each: Client, prompt: list[int], likeliest: list[int]
 ) -> None:
-    ids = client.sequences(prompt, 24, end_id=greedy[0], min_tokens=6)[0]
+    ids = each.sequences(prompt, 24, end_id=likeliest[0], min_tokens=6)[0]
 
     assert len(ids) >= 6
 
 
-def test_a_seed_repeats_an_answer_and_another_changes_it(client: Client, prompt: list[int]) -> None:
-    answers = [client.sequences(prompt, 16, **{**SAMPLED, "seed": seed})[0] for seed in (1, 1, 2)]
+def test_a_seed_repeats_an_answer_and_another_changes_it(each: Client, prompt: list[int]) -> None:
+    answers = [each.sequences(prompt, 16, **{**SAMPLED, "seed": seed})[0] for seed in (1, 1, 2)]
 
     assert answers[0] == answers[1]
     assert answers[0] != answers[2]
 
 
 def test_sampling_needs_an_open_top_k_or_top_p(
-    client: Client, prompt: list[int], greedy: list[int]
+    each: Client, prompt: list[int], likeliest: list[int]
 ) -> None:
     closed: list[dict[str, Any]] = [
         {"temperature": 2.0},
@@ -195,18 +209,18 @@ def test_sampling_needs_an_open_top_k_or_top_p(
         {"temperature": 0.0, "runtime_top_p": 1},
     ]
 
-    answers = [client.sequences(prompt, 24, seed=9, **options)[0] for options in closed]
+    answers = [each.sequences(prompt, 24, seed=9, **options)[0] for options in closed]
 
-    assert answers == [greedy] * 3
+    assert answers == [likeliest] * 3
 
 
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "whole"])
 def test_several_sequences_differ_and_carry_their_index(
-    client: Client, prompt: list[int], streaming: bool
+    each: Client, prompt: list[int], streaming: bool
 ) -> None:
-    alone = client.sequences(prompt, 12, **SAMPLED)[0]
+    alone = each.sequences(prompt, 12, **SAMPLED)[0]
 
-    responses = client.ask(prompt, 12, num_return_sequences=3, streaming=streaming, **SAMPLED)
+    responses = each.ask(prompt, 12, num_return_sequences=3, streaming=streaming, **SAMPLED)
 
     sequences: dict[int, list[int]] = {}
     for response in responses:
@@ -218,10 +232,10 @@ def test_several_sequences_differ_and_carry_their_index(
 
 
 def test_log_probs_come_with_every_delta_for_all_tokens_so_far(
-    client: Client, prompt: list[int]
+    each: Client, prompt: list[int]
 ) -> None:
-    streamed = client.ask(prompt, 8, streaming=True, return_log_probs=True)
-    (whole,) = client.ask(prompt, 8, return_log_probs=True)
+    streamed = each.ask(prompt, 8, streaming=True, return_log_probs=True)
+    (whole,) = each.ask(prompt, 8, return_log_probs=True)
 
     expected = whole.tensors["output_log_probs"]
     lists = [delta.tensors["output_log_probs"] for delta in streamed]
@@ -232,14 +246,14 @@ def test_log_probs_come_with_every_delta_for_all_tokens_so_far(
     assert streamed[-1].tensors["cum_log_probs"].item() == pytest.approx(expected.sum())
 
 
-def test_counts_and_times_come_when_asked_for(client: Client, prompt: list[int]) -> None:
+def test_counts_and_times_come_when_asked_for(each: Client, prompt: list[int]) -> None:
     asked: dict[str, Any] = {
         "return_num_input_tokens": True,
         "return_num_output_tokens": True,
         "return_perf_metrics": True,
     }
 
-    streamed = client.ask(prompt, 8, streaming=True, **asked)
+    streamed = each.ask(prompt, 8, streaming=True, **asked)
 
     assert {r.tensors["num_input_tokens"].item() for r in streamed} == {len(prompt)}
     assert sum(r.tensors["num_output_tokens"].item() for r in streamed) == 8
@@ -247,17 +261,24 @@ def test_counts_and_times_come_when_asked_for(client: Client, prompt: list[int])
     order = ["arrival_time_ns", "first_scheduled_time_ns", "first_token_time_ns"]
     times = [last[name].item() for name in [*order, "last_token_time_ns"]]
     assert 0 < times[0] < times[1] < times[2] < times[3]
-    assert "kv_cache_reused_blocks" not in last
+
+
+def test_reused_blocks_are_not_told_where_the_engine_does_not_know(
+    client: Client, prompt: list[int]
+) -> None:
+    (whole,) = client.ask(prompt, 4, return_perf_metrics=True)
+
+    assert "kv_cache_reused_blocks" not in whole.tensors
 
 
 def test_the_prompt_is_echoed_only_where_asked_for_and_not_streaming(
-    client: Client, prompt: list[int], greedy: list[int]
+    each: Client, prompt: list[int], likeliest: list[int]
 ) -> None:
-    whole = client.sequences(prompt, 4, exclude_input_in_output=False)[0]
-    streamed = client.sequences(prompt, 4, exclude_input_in_output=False, streaming=True)[0]
+    whole = each.sequences(prompt, 4, exclude_input_in_output=False)[0]
+    streamed = each.sequences(prompt, 4, exclude_input_in_output=False, streaming=True)[0]
 
-    assert whole == [*prompt, *greedy[:4]]
-    assert streamed == greedy[:4]
+    assert whole == [*prompt, *likeliest[:4]]
+    assert streamed == likeliest[:4]
 
 
 GUIDES = {
@@ -377,9 +398,9 @@ NEUTRAL: dict[str, Any] = {
 
 
 def test_tensors_that_ask_for_nothing_are_fine(
-    client: Client, prompt: list[int], greedy: list[int]
+    each: Client, prompt: list[int], likeliest: list[int]
 ) -> None:
-    assert client.sequences(prompt, 4, **NEUTRAL) == {0: greedy[:4]}
+    assert each.sequences(prompt, 4, **NEUTRAL) == {0: likeliest[:4]}
 
 
 def test_a_prompt_that_fills_the_context_is_refused(client: Client) -> None:
@@ -389,53 +410,53 @@ def test_a_prompt_that_fills_the_context_is_refused(client: Client) -> None:
         client.ask([5] * 8192, 4)
 
 
-def test_a_token_outside_the_vocabulary_is_refused(client: Client) -> None:
+def test_a_token_outside_the_vocabulary_is_refused(each: Client) -> None:
     with pytest.raises(EngineError, match="tensor 'input_ids' holds 1000000"):
-        client.ask([5, 1_000_000], 4)
+        each.ask([5, 1_000_000], 4)
 
 
 def test_the_stop_tensor_ends_the_generation_with_the_same_id(
-    client: Client, prompt: list[int]
+    each: Client, prompt: list[int]
 ) -> None:
-    running = read(client.open(prompt, ENDLESS, "to-stop", streaming=True))
+    running = read(each.open(prompt, ENDLESS, "to-stop", streaming=True))
     next(running)
 
-    assert client.ask([0], 0, "to-stop", stop=True) == []
+    assert each.ask([0], 0, "to-stop", stop=True) == []
 
     rest = list(running)
     assert len(rest) < ENDLESS / 10
     assert (rest[-1].ids, rest[-1].is_final) == ([], True)
-    assert wait_idle(client, patience_s=60)
+    assert wait_idle(each, patience_s=60)
 
 
-def test_cancelling_the_call_ends_the_generation(client: Client, prompt: list[int]) -> None:
-    running = client.open(prompt, ENDLESS, streaming=True)
+def test_cancelling_the_call_ends_the_generation(each: Client, prompt: list[int]) -> None:
+    running = each.open(prompt, ENDLESS, streaming=True)
     next(read(running))
 
     running.cancel()
 
-    assert wait_idle(client, patience_s=60)
+    assert wait_idle(each, patience_s=60)
 
 
 def test_a_short_request_joins_and_finishes_while_a_long_one_runs(
-    client: Client, prompt: list[int], greedy: list[int]
+    each: Client, prompt: list[int], likeliest: list[int]
 ) -> None:
-    long = client.open(prompt, ENDLESS, "long", streaming=True)
+    long = each.open(prompt, ENDLESS, "long", streaming=True)
     next(read(long))
 
-    assert client.sequences(prompt, 24) == {0: greedy}
+    assert each.sequences(prompt, 24) == {0: likeliest}
 
-    assert wait_active(client, 1, patience_s=60)
+    assert wait_active(each, 1, patience_s=60)
     long.cancel()
 
 
-def test_a_batch_changes_no_tokens(client: Client, tokenizer: Tokenizer) -> None:
+def test_a_batch_changes_no_tokens(each: Client, tokenizer: Tokenizer) -> None:
     prompts = [chat(tokenizer, f"Tell me about {city}.") for city in ("Rome", "Oslo", "Lima")]
-    alone = [client.sequences(ids, 16)[0] for ids in prompts]
+    alone = [each.sequences(ids, 16)[0] for ids in prompts]
     together: dict[int, list[int]] = {}
 
     def run(at: int) -> None:
-        together[at] = client.sequences(prompts[at], 16)[0]
+        together[at] = each.sequences(prompts[at], 16)[0]
 
     threads = [threading.Thread(target=run, args=(at,)) for at in range(len(prompts))]
     for thread in threads:
