@@ -1,20 +1,22 @@
 """The tables of build_engine against TensorRT-LLM's own source: flags, their values, whole lines.
 
-Reads the arguments of trtllm-build and of the example scripts in a checkout, without running it.
+Reads the arguments of trtllm-build and of the example scripts in a checkout, without running it;
+with --run, has its own parsers parse the lines too, which runs code of the checkout.
 
-    python -m bench.upstream --git CHECKOUT/.git --revision REVISION ... [--output FILE]
+    python -m bench.upstream --git CHECKOUT/.git ... --revision REVISION ... [--run] [--output FILE]
 """
 
 import argparse
 import ast
 import json
-import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.upstream_run import parse, read
 from build_engine.commands import Command, Downloads, Toolbox, build_command, checkpoint_command
 from build_engine.errors import BuildError
 from build_engine.spec import EngineSpec, load_spec, shipped_specs
@@ -45,9 +47,12 @@ class Source:
 
     def read(self, path: str) -> ast.Module | None:
         """Return a file, parsed; None where there is none."""
-        words = ["git", f"--git-dir={self.git}", "show", f"{self.revision}:{path}"]
-        shown = subprocess.run(words, capture_output=True, text=True, check=False)
-        return ast.parse(shown.stdout) if shown.returncode == 0 else None
+        text = read(self.git, self.revision, path)
+        return ast.parse(text) if text is not None else None
+
+    def script(self, tool: str) -> str | None:
+        """Return where a tool's arguments are; None where the tool is not there."""
+        return next((path for path in FILES[tool] if self.read(path) is not None), None)
 
     @property
     def version(self) -> str:
@@ -60,8 +65,8 @@ class Source:
     def arguments(self, tool: str) -> dict[str, tuple[str, ...] | None] | None:
         """Return a tool's flags with the values that they take (None: any), None where the tool is
         not there."""
-        modules = (self.read(path) for path in FILES[tool])
-        module = next((module for module in modules if module is not None), None)
+        path = self.script(tool)
+        module = self.read(path) if path is not None else None
         if module is None:
             return None
         found = dict(added(module))
@@ -143,12 +148,14 @@ class Result:
     held_against: str
     flags: int = 0
     lines: int = 0
+    parsed: int = 0
     wrong: list[str] = field(default_factory=list)
     not_there: list[str] = field(default_factory=list)
 
 
-def watch(source: Source) -> Result:
-    """Hold the tables of the release that a revision led to against it."""
+def watch(source: Source, *, run: bool = False) -> Result:
+    """Hold the tables of the release that a revision led to against it; where it may be run, have
+    its own parsers parse the lines too."""
     version = source.version
     number = ".".join(version.split(".")[:3])
     release = next((release for release in RELEASES if release.number == number), RELEASES[-1])
@@ -166,6 +173,9 @@ def watch(source: Source) -> Result:
         if flags is not None:
             result.lines += 1
             result.wrong += [f"{command.tool}: {text}" for text in refusals(command, flags)]
+    for tool, text in parsers_say(source, release) if run else ():
+        result.parsed += not text
+        result.wrong += [f"{tool}'s parser: {text}"] if text else []
     result.wrong = sorted(set(result.wrong))
     return result
 
@@ -206,14 +216,35 @@ def refusals(command: Command, theirs: Mapping[str, tuple[str, ...] | None]) -> 
             yield f"refuses {word} {value}"
 
 
+def parsers_say(source: Source, release: Release) -> Iterator[tuple[str, str]]:
+    """Yield, for every line of a tool that is there, the tool and why its parser refuses the line,
+    "" where it takes it."""
+    lines: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for command in commands(release):
+        lines[command.tool].append(command.arguments)
+    for tool, arguments in lines.items():
+        if (path := source.script(tool)) is not None:
+            for text in parse(source.git, source.revision, path, arguments):
+                yield tool, text
+
+
+def source_of(gits: list[Path], revision: str) -> Source:
+    """Return a revision in the first checkout that has it."""
+    for git in gits:
+        if read(git, revision, "tensorrt_llm/version.py") is not None:
+            return Source(git, revision)
+    raise SystemExit(f"{revision}: no tensorrt_llm/version.py there")
+
+
 def main() -> None:
     """Print what was found; end with 1 where a table is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--git", type=Path, required=True)
+    parser.add_argument("--git", nargs="+", type=Path, required=True)
     parser.add_argument("--revision", nargs="+", default=["HEAD"])
+    parser.add_argument("--run", action="store_true")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
-    results = [watch(Source(given.git, revision)) for revision in given.revision]
+    results = [watch(source_of(given.git, each), run=given.run) for each in given.revision]
     text = json.dumps([asdict(result) for result in results], indent=2) + "\n"
     sys.stdout.write(text)
     if given.output:

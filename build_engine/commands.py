@@ -62,6 +62,11 @@ class Command:
     tool: str
     argv: tuple[str, ...]
 
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What the tool parses: all behind the program, or the script that an interpreter runs."""
+        return self.argv[1:] if self.tool == "trtllm-build" else self.argv[2:]
+
     def __str__(self) -> str:
         """The line to paste into a shell."""
         return shlex.join(self.argv)
