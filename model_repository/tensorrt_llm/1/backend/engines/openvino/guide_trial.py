@@ -29,11 +29,13 @@ _READY = b"ready"
 class GuideTrial:
     """Tries guides in a process of its own, started again after one that was too much for it.
 
-    One thread at a time may start it and check guides; any may close it.
+    One thread at a time may start it and check guides; any may close it. `again_s` is how much CPU
+    time a guide may take once it is compiled.
     """
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, again_s: float = _AGAIN_S) -> None:
         self._model = model
+        self._again_s = again_s
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready = False
         self._is_closed = False
@@ -43,7 +45,8 @@ class GuideTrial:
         if self._is_closed or self._process is not None:
             return
         self._connection, theirs = Pipe()
-        command = [_python(), "-m", __name__, str(theirs.fileno()), str(self._model)]
+        arguments = [str(theirs.fileno()), str(self._model), str(self._again_s)]
+        command = [_python(), "-m", __name__, *arguments]
         self._process = subprocess.Popen(
             command,
             cwd=Path(__file__).parents[3],
@@ -98,7 +101,7 @@ def _python() -> str:
     return sys.executable if name.startswith("python") else str(Path(sys.prefix, "bin", "python"))
 
 
-def _serve(connection: Connection, model: Path) -> None:
+def _serve(connection: Connection, model: Path, again_s: float) -> None:
     os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     import openvino_genai
@@ -113,17 +116,17 @@ def _serve(connection: Connection, model: Path) -> None:
         _limit_time()
         try:
             check(guide)
-            _check_again(check, guide)
+            _check_again(check, guide, again_s)
             connection.send_bytes(b"")
         except Refused as refused:
             connection.send_bytes(str(refused).encode())
 
 
-def _check_again(check: Callable[[Guide], None], guide: Guide) -> None:
+def _check_again(check: Callable[[Guide], None], guide: Guide, most_s: float) -> None:
     """Raise Refused where a guide costs too much even once it is compiled: all wait for that."""
     started_s = time.process_time()
     check(guide)
-    if time.process_time() - started_s > _AGAIN_S:
+    if time.process_time() - started_s > most_s:
         raise Refused("invalid guide: it is too large")
 
 
@@ -140,4 +143,4 @@ def _limit_memory() -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(EOFError):
-        _serve(Connection(int(sys.argv[1])), Path(sys.argv[2]))
+        _serve(Connection(int(sys.argv[1])), Path(sys.argv[2]), float(sys.argv[3]))
