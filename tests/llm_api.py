@@ -21,7 +21,7 @@ def spec() -> EngineSpec:
             "max_seq_len": MAX_SEQ_LEN,
             "max_num_tokens": MAX_SEQ_LEN,
         },
-        serving={"max_queue_size": 8, "preprocessing_instances": 1},
+        serving={"max_queue_size": 64, "preprocessing_instances": 1},
     )
 
 

@@ -17,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 # Started once a session; of two that one test uses, the first decides.
 SHARED = (
+    "llm_api",
     "stack",
     "scripted",
     "fleet",

@@ -15,11 +15,15 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+import yaml
 
 from build_engine.repository import RepositorySpec, build
-from tests.shared_servers import DEATHS, await_servers, awaited
+from gateway.embedded.tritonserver import TritonServer
+from tests.llm_api import llm_api_repository
+from tests.shared_servers import DEATHS, await_servers, awaited, lasting
 
 START_TIMEOUT_S = 180
+SCRIPT = Path(__file__).parent / "script.json"
 
 
 @dataclass(frozen=True)
@@ -141,9 +145,56 @@ def sdk(stack: Stack) -> Iterator[openai.OpenAI]:
 def scripted(tmp_path_factory: pytest.TempPathFactory, llama3_folder: Path) -> Iterator[Stack]:
     """The simulator with Llama 3.1's tokenizer, answering by script.json, behind a real gateway."""
     folder = tmp_path_factory.mktemp("scripted")
-    script = Path(__file__).parent / "script.json"
     build(
-        RepositorySpec("simulated", folder / "repository", tokenizer=llama3_folder, script=script)
+        RepositorySpec("simulated", folder / "repository", tokenizer=llama3_folder, script=SCRIPT)
     )
     with running(folder) as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def llm_api(tmp_path_factory: pytest.TempPathFactory, llama3_folder: Path) -> Iterator[Stack]:
+    """Our model on the LLM API, which a stand-in plays by script.json, behind a real gateway."""
+    folder = tmp_path_factory.mktemp("llm_api")
+    repository = llm_api_repository(folder, llama3_folder, SCRIPT)
+    with lasting(TritonServer(repository, log_file=folder / "triton.log")) as server:
+        stack = serve(folder, repository, server)
+        with awaited(stack.is_ready):
+            await_servers()
+            yield stack
+        stop_stack(stack)
+
+
+def serve(folder: Path, repository: Path, server: TritonServer) -> Stack:
+    """Start `gateway serve` before a server, by the file that build-engine wrote and an adapter."""
+    ports = free_port(), free_port()
+    command = [*OURS, "serve", f"--models={models_file(folder, repository, server.grpc_address)}"]
+    command += [f"--http-port={ports[0]}", f"--grpc-port={ports[1]}"]
+    log = folder / "gateway.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+    return Stack(
+        url=f"http://127.0.0.1:{ports[0]}",
+        grpc=f"127.0.0.1:{ports[1]}",
+        triton=server.grpc_address,
+        metrics_url=f"http://{server.metrics_address}/metrics",
+        repository=repository,
+        process=process,
+        log_file=log,
+    )
+
+
+def models_file(folder: Path, repository: Path, triton: str) -> Path:
+    """Write the file of models with an adapter beside the one that build-engine wrote."""
+    content = yaml.safe_load((repository / "gateway.yaml").read_text())
+    (model,) = content["models"]
+    adapter = folder / "poet"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    model["triton"]["address"] = triton
+    model["lora"] = [{"id": "poet", "task_id": 1, "path": str(adapter)}]
+    path = repository / "models.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path

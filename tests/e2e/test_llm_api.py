@@ -1,76 +1,26 @@
 """The gateway in front of our model on TensorRT-LLM's LLM API, which a stand-in plays."""
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from gateway.client import Client
-from gateway.embedded.tritonserver import TritonServer
 from tests.e2e import rpc_dialogue
-from tests.e2e.conftest import Stack, free_port, stop_stack
+from tests.e2e.conftest import Stack
 from tests.e2e.dialogue import Reply, ask, streamed, whole
 from tests.e2e.test_exact_answers import CALLS, TEXTS, WEATHER
-from tests.llm_api import llm_api_repository
 
-SCRIPT = Path(__file__).parent / "script.json"
 # Another engine behind what is tested whole elsewhere: a few of each kind.
 SOME_TEXTS, SOME_CALLS = TEXTS[::3], CALLS[::2]
-START_TIMEOUT_S = 60
 
 
 @pytest.fixture(scope="module")
-def stack(llama3_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("llm_api")
-    repository = llm_api_repository(folder, llama3_folder, SCRIPT)
-    with TritonServer(repository, log_file=folder / "triton.log") as server:
-        server.wait_ready(START_TIMEOUT_S)
-        models = models_file(folder, repository, server.grpc_address)
-        ports = free_port(), free_port()
-        options = [f"--models={models}", f"--http-port={ports[0]}", f"--grpc-port={ports[1]}"]
-        with (folder / "gateway.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve", *options],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        stack = Stack(
-            url=f"http://127.0.0.1:{ports[0]}",
-            grpc=f"127.0.0.1:{ports[1]}",
-            triton=server.grpc_address,
-            metrics_url=f"http://{server.metrics_address}/metrics",
-            repository=repository,
-            process=process,
-            log_file=folder / "gateway.log",
-        )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not stack.is_ready():
-            assert process.poll() is None and time.monotonic() < deadline, stack.log()
-            time.sleep(0.1)
-        yield stack
-        stop_stack(stack)
-
-
-def models_file(folder: Path, repository: Path, triton: str) -> Path:
-    """The file that build-engine wrote, with an adapter."""
-    content = yaml.safe_load((repository / "gateway.yaml").read_text())
-    (model,) = content["models"]
-    adapter = folder / "poet"
-    adapter.mkdir()
-    (adapter / "adapter_config.json").write_text("{}")
-    model["triton"]["address"] = triton
-    model["lora"] = [{"id": "poet", "task_id": 1, "path": str(adapter)}]
-    path = repository / "models.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+def stack(llm_api: Stack) -> Stack:
+    return llm_api
 
 
 @pytest.fixture(scope="module")

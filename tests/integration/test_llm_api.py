@@ -1,5 +1,6 @@
 """What our model on the LLM API has beside the simulator: tensors of its own, adapters, guides."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,27 @@ from tritonclient.grpc import service_pb2
 
 from build_engine.repository import Repository
 from gateway.embedded.tritonserver import TritonServer
+from tests.bad_guides import BAD_GUIDES, SCHEMA
+from tests.conftest import Figure
 from tests.integration.inference import CONTRACT, Client, EngineError, read
 
 END_ID = 2
+AT_ONCE = 64
+LONG = 1200
+KINDS = {"guided_regex": "regex", "guided_grammar": "ebnf_grammar"}
+RAW_GUIDES = [
+    (guide.name, (KINDS[name], text))
+    for guide in BAD_GUIDES
+    for name, text in guide.fields.items()
+    if name in KINDS
+] + [
+    (
+        guide.name,
+        ("json_schema", json.dumps(guide.fields["response_format"]["json_schema"]["schema"])),
+    )
+    for guide in BAD_GUIDES
+    if guide.param == SCHEMA
+]
 
 
 @pytest.fixture(scope="module")
@@ -92,23 +111,33 @@ def test_an_adapter_is_read_from_its_folder_and_one_that_is_not_there_is_named(
         client.ask(greeting, 16, lora_path=str(tmp_path / "absent"), **adapter)
 
 
-def test_a_bad_guide_is_refused_and_leaves_others_alone(
-    client: Client, greeting: list[int]
+def test_a_bad_guide_fails_alone_beside_all_that_the_engine_takes(
+    client: Client, figure: Figure
 ) -> None:
-    alone = client.sequences(greeting, 16, end_id=END_ID)[0]
-    in_flight = [client.open(greeting, 16, end_id=END_ID, streaming=True) for _ in range(8)]
+    alone = client.sequences([7, 8, 9], LONG, end_id=END_ID)
+    in_flight = [client.open([7, 8, 9], LONG, end_id=END_ID) for _ in range(AT_ONCE - 1)]
+    while client.num_active() < AT_ONCE - 1:
+        time.sleep(0.02)
 
-    for _ in range(5):
-        with pytest.raises(EngineError, match=r"^invalid guide: "):
-            client.ask(
-                greeting,
-                8,
-                guided_decoding_guide_type="regex",
-                guided_decoding_guide="((((",
-            )
+    refused = {name for name, guide in RAW_GUIDES if is_refused(client, guide)}
 
-    answers = [[token for delta in read(call) for token in delta.ids] for call in in_flight]
-    assert answers == [alone] * 8
+    num_beside = client.num_active()
+    answers = [{part.index: part.ids for part in read(call)} for call in in_flight]
+    figure(f"llm_api: {len(refused)} guides of {len(RAW_GUIDES)} failed beside {num_beside}")
+    assert num_beside == AT_ONCE - 1
+    assert answers == [alone] * (AT_ONCE - 1)
+    assert refused >= {"unknown type", "parenthesis", "breaks off"}
+
+
+def is_refused(client: Client, guide: tuple[str, str]) -> bool:
+    """Whether a guide sent past the gateway is refused as one; if not, it is answered."""
+    kind, text = guide
+    guided = {"guided_decoding_guide_type": kind, "guided_decoding_guide": text}
+    try:
+        return not client.ask([7, 8, 9], 2, end_id=END_ID, **guided)
+    except EngineError as error:
+        assert str(error).startswith("invalid guide: ")
+        return True
 
 
 @pytest.mark.parametrize(

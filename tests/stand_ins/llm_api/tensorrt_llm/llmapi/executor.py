@@ -267,7 +267,7 @@ def _why_not(guide: GuidedDecodingParams | None) -> str:
                 return 'Unsupported type "nonsense"'
         if guide.regex is not None:
             re.compile(guide.regex)
-    except (ValueError, re.error) as error:
+    except (ValueError, re.error, RecursionError) as error:
         return str(error)
     is_unclosed = guide.grammar is not None and guide.grammar.count("(") != guide.grammar.count(")")
     return "the grammar is not closed" if is_unclosed else ""
