@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from statistics import median
 from typing import Any, cast
 
 import httpx
@@ -63,13 +64,23 @@ async def beside(stack: Stack, body: dict[str, Any]) -> AsyncIterator[Beside]:
 
 
 @pytest.mark.parametrize(
-    ("engine", "least"), [("stack", IN_FLIGHT // 2), ("scripted", 0)], ids=["openvino", "simulated"]
+    ("engine", "story", "least", "usual"),
+    [
+        pytest.param("stack", "It goes on.", IN_FLIGHT // 2, IN_FLIGHT // 2, id="openvino"),
+        pytest.param("scripted", "It goes on.", 0, 0, id="simulated"),
+        pytest.param("llm_api", "It pauses.", 0, IN_FLIGHT // 2, id="llm_api"),
+    ],
 )
 async def test_bad_guides_are_refused_by_name_and_touch_nobody(
-    engine: str, least: int, request: pytest.FixtureRequest, figure: Figure
+    engine: str,
+    story: str,
+    least: int,
+    usual: int,
+    request: pytest.FixtureRequest,
+    figure: Figure,
 ) -> None:
     stack: Stack = request.getfixturevalue(engine)
-    body = ask(stack, "Tell me a long story. It goes on.", max_tokens=24, temperature=0)
+    body = ask(stack, f"Tell me a long story. {story}", max_tokens=24, temperature=0)
     over_http, over_grpc, numbers = {}, {}, []
 
     async with (
@@ -96,5 +107,6 @@ async def test_bad_guides_are_refused_by_name_and_touch_nobody(
         guide.name: ("INVALID_ARGUMENT", [field_path(guide.param, message)]) for guide in TYPED
     }
     assert least_beside >= least
+    assert median(numbers) >= usual
     assert len(others.ends) >= IN_FLIGHT
     assert set(others.ends) <= {("[DONE]", "length"), ("[DONE]", "stop")}
