@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -53,18 +53,25 @@ FAULTS = [
 ]
 
 
+@pytest.fixture
+def mortal(fleet: Fleet) -> Iterator[Fleet]:
+    """The fleet, whose members may be lost: they are brought back, however the test ends."""
+    yield fleet
+    fleet.restore()
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_every_stream_ends_whole_or_stated_and_what_had_no_token_succeeds(
-    fleet: Fleet, fault: Callable[[Fleet], None], figure: Figure
+    mortal: Fleet, fault: Callable[[Fleet], None], figure: Figure
 ) -> None:
-    expected = await told(fleet)
-    before = fleet.events()
+    expected = await told(mortal)
+    before = mortal.events()
 
-    answers = await disturbed(fleet, partial(fault, fleet))
+    answers = await disturbed(mortal, partial(fault, mortal))
 
     whole = [answer for answer in answers if answer.is_whole]
     stated = [answer for answer in answers if answer.is_stated]
-    after = {name: count - before.get(name, 0) for name, count in fleet.events().items()}
+    after = {name: count - before.get(name, 0) for name, count in mortal.events().items()}
     slowest = percentile([answer.total_s for answer in answers], 1)
     figure(
         f"{NUM_STREAMS} streams, {fault.__name__}: {len(whole)} whole, {len(stated)} with a stated "
@@ -78,4 +85,3 @@ async def test_every_stream_ends_whole_or_stated_and_what_had_no_token_succeeds(
     assert all(answer.text == expected[n % NUM_PROMPTS] for n, answer in greedy)
     assert all(answer.finish_reason == "length" for answer in whole)
     assert after.get("moved") and after.get("resumed")
-    fleet.restore()
