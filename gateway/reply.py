@@ -100,10 +100,13 @@ class Reply:
                         yield events
         except (GatewayError, asyncio.CancelledError) as error:
             told = self._told(error, place)
-            ending = getattr(told, "code", CANCELLED)
-            if told is error:
+            ending = getattr(told or error, "code", CANCELLED)
+            if told is None:
                 raise
-            raise told from error
+            try:
+                raise told from error
+            finally:
+                del told  # which holds this frame by its traceback
         finally:
             self._end(ending, place)
 
@@ -112,14 +115,17 @@ class Reply:
             return None
         return await self._visit.enter(self._prompt_tokens, self.most_tokens - self._prompt_tokens)
 
-    def _told(self, error: BaseException, place: Ticket | None) -> BaseException:
-        """Return what the caller is told: of a deadline, what had come; of a place lost, that."""
+    def _told(self, error: BaseException, place: Ticket | None) -> BaseException | None:
+        """Return what the caller is told instead, if anything.
+
+        Of a deadline it is what had come, of a place that was lost that it was.
+        """
         if isinstance(error, EngineTimeout):
             late = _late(self._answer.completion_tokens)
             return EngineTimeout(late, retry_after_s=error.retry_after_s)
         if isinstance(error, asyncio.CancelledError) and self._visit:
-            return self._visit.preempted(place) or error
-        return error
+            return self._visit.preempted(place)
+        return None
 
     def _begin(self) -> None:
         self._watch.first()
