@@ -12,7 +12,7 @@ MAX_SEQ_LEN = 2048
 STEP_S = 0.002
 
 
-def spec() -> EngineSpec:
+def spec(queue: int) -> EngineSpec:
     """A shipped spec, as small as tests want it."""
     return load_spec("llama-3.1-8b-h100-lora").replaced(
         limits={
@@ -21,11 +21,11 @@ def spec() -> EngineSpec:
             "max_seq_len": MAX_SEQ_LEN,
             "max_num_tokens": MAX_SEQ_LEN,
         },
-        serving={"max_queue_size": 64, "preprocessing_instances": 1},
+        serving={"max_queue_size": queue, "preprocessing_instances": 1},
     )
 
 
-def llm_api_repository(folder: Path, tokenizer: Path, script: Path) -> Path:
+def llm_api_repository(folder: Path, tokenizer: Path, script: Path, queue: int) -> Path:
     """Write the repository that `build-engine repository --engine llm_api` does; its weights are a
     script."""
     weights = folder / "weights"
@@ -34,6 +34,6 @@ def llm_api_repository(folder: Path, tokenizer: Path, script: Path) -> Path:
     (weights / "simulator.json").write_text(json.dumps(paced))
     shutil.copy(tokenizer / "tokenizer.json", weights)
     repository = folder / "models"
-    write_repository(spec(), repository, tokenizer, "127.0.0.1:8001", weights)
+    write_repository(spec(queue), repository, tokenizer, "127.0.0.1:8001", weights)
     shutil.copytree(STAND_IN, repository / "tensorrt_llm/1/tensorrt_llm")
     return repository

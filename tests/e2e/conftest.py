@@ -156,7 +156,7 @@ def scripted(tmp_path_factory: pytest.TempPathFactory, llama3_folder: Path) -> I
 def llm_api(tmp_path_factory: pytest.TempPathFactory, llama3_folder: Path) -> Iterator[Stack]:
     """Our model on the LLM API, which a stand-in plays by script.json, behind a real gateway."""
     folder = tmp_path_factory.mktemp("llm_api")
-    repository = llm_api_repository(folder, llama3_folder, SCRIPT)
+    repository = llm_api_repository(folder, llama3_folder, SCRIPT, queue=64)
     with lasting(TritonServer(repository, log_file=folder / "triton.log")) as server:
         stack = serve(folder, repository, server)
         with awaited(stack.is_ready):

@@ -52,7 +52,7 @@ class Member:
             shutil.rmtree(folder / "repository" / name)
         self._config = folder / "repository" / "tensorrt_llm" / "config.pbtxt"
         self._original = self._config.read_text()
-        self.ports = Ports(grpc=free_port(), metrics=free_port())
+        self.ports = Ports(free_port(), free_port(), free_port())
         self.address = f"127.0.0.1:{self.ports.grpc}"
         self.server: TritonServer | None = None
         self.call: Any = None  # one that is let go of is cancelled

@@ -71,7 +71,7 @@ def llm_api_server(
     """A server that answers by the same script, over the stand-in for TensorRT-LLM's LLM API."""
     folder = tmp_path_factory.mktemp("llm_api")
     tokenizer = openvino_repository.tokenizer_dir
-    repository = llm_api_repository(folder, tokenizer, SCRIPT)
+    repository = llm_api_repository(folder, tokenizer, SCRIPT, queue=8)
     with lasting(TritonServer(repository, log_file=log_folder / "llm_api.log")) as server:
         yield server
 
