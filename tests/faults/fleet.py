@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -79,7 +79,8 @@ class Member:
         server, self.server = self.server, None
         self.call = None
         if server:
-            os.killpg(server.pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # it may have ended by itself
+                os.killpg(server.pid, signal.SIGCONT)
             server.stop(grace_s=0)
 
     def encode(self, text: str) -> list[int]:
